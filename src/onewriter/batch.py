@@ -1,0 +1,258 @@
+"""The batch: requests that share one transaction, and do not share failures.
+
+B1  At most one write transaction is open at a time; only the holder of the write role touches the batch.
+B2  A caller hears its outcome, a failure too, only after the commit that holds the state it saw.
+B3  Each request has a savepoint of its own, and where the whole transaction is lost, the others run again, one by one.
+B4  A request that has its own commit (`alone`) is the only member of its batch.
+
+Members have done their work and wait for the commit. The states, and the method that makes each transition:
+
+    CLOSED ──open──> OPEN      BEGIN IMMEDIATE for the first member, up to a deadline
+    OPEN ──join──> OPEN        one more member, behind a savepoint of its own
+    OPEN ──commit──> CLOSED    every member hears its outcome
+    OPEN ──_lose──> CLOSED     a statement ended the transaction, or the commit failed: the members go back to the head
+                               of the line, each alone, and hear the outcome of that second run
+
+Between `join` and the next the role, and the batch with it, may have moved to another thread.
+
+What a member that ended the transaction saw was not committed: it runs again like the others (B2), unless it was the
+first, which saw only what is committed, or ran out of time, which it would do again.
+
+A commit that fails with an I/O error may be durable all the same: its frames are in the WAL, and a recovery would find
+them whole. So it is followed at once by another commit, which changes nothing but takes their place; only where that
+fails too, the outcome is unknown.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from . import clock
+from .config import Config
+from .connection import Connection
+from .errors import DiskError, DiskFull, Error, IntegrityError, OutcomeUnknown, StatementTimeout
+from .line import Line, State, Ticket
+from .requests import Request
+from .samples import Samples, Spread
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchStats:
+    """What was written since the database was opened; durations in seconds."""
+
+    writes: int
+    commits: int
+    reruns: int
+    write_wait_s: Spread
+    commit_s: Spread
+
+
+_NO_TIME = Spread(p50=0.0, p99=0.0, max=0.0)
+NOTHING_WRITTEN: Final = BatchStats(writes=0, commits=0, reruns=0, write_wait_s=_NO_TIME, commit_s=_NO_TIME)
+
+
+class Batch:
+    """What is open on the writing connection, and the requests that are in it."""
+
+    def __init__(self, connection: Connection, line: Line[Request], config: Config, path: Path) -> None:
+        """Begin CLOSED."""
+        # Guarded by the write role, but that anybody may read the numbers.
+        self._connection = connection
+        self._line = line
+        self._config = config
+        self._path = path
+        self._members: list[Ticket[Request]] = []
+        self._opened_at = 0.0
+        self._writes = self._commits = self._reruns = 0
+        self._waits = Samples()
+        self._commit_times = Samples()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has members, so that others may join them."""
+        return bool(self._members)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has gathered enough, by number or by time."""
+        members = len(self._members)
+        return members > 0 and (
+            members >= self._config.batch_max or clock.now() - self._opened_at >= self._config.batch_s
+        )
+
+    def open(self, deadline: float) -> bool:
+        """Begin the transaction for the first member; False where another connection kept the lock past *deadline*.
+
+        Raises:
+            Error: SQLite cannot begin one.
+        """
+        begun = self._connection.begin_write(deadline)
+        self._opened_at = clock.now()
+        return begun
+
+    def join(self, ticket: Ticket[Request]) -> None:
+        """Do the work of *ticket*; what came of it is told at the commit."""
+        self._members.append(ticket)
+        self._line.joined(ticket)
+        if not self._attempt(ticket):
+            self._lose(ticket)
+        elif ticket.alone:
+            self.commit()
+
+    def commit(self) -> None:
+        """End it: every member hears its outcome, or they run again one by one."""
+        members, self._members = self._members, []
+        try:
+            self._timed_commit()
+        except Error as error:
+            self._commit_failed(members, error)
+            return
+        self._writes += len(members)
+        self._line.finish(members)
+
+    def commit_turn(self) -> None:
+        """Commit what a thread that has the role for itself has open.
+
+        Raises:
+            OutcomeUnknown: it may be durable or not.
+            Error: the commit failed and was rolled back.
+        """
+        self._writes += 1
+        try:
+            self._timed_commit()
+        except Error as error:
+            self._connection.rollback()
+            if self._may_be_durable(error):
+                raise self._unknown() from error
+            raise
+
+    def abandon(self, ticket: Ticket[Request]) -> None:
+        """Give up what is open after something that should not happen struck the holder, whose ticket *ticket* is.
+
+        Nobody can say how far it had come, and so the members are told.
+        """
+        members, self._members = self._members, []
+        if ticket not in members and ticket.state is State.LEADS:
+            members.append(ticket)
+        self._connection.rollback()
+        for member in members:
+            member.error = member.error or self._unknown()
+        self._line.finish(members)
+
+    def note_wait(self, seconds: float) -> None:
+        """Count how long a request waited for its turn."""
+        self._waits.add(seconds)
+
+    def stats(self) -> BatchStats:
+        """Return the counts of this moment."""
+        return BatchStats(
+            writes=self._writes,
+            commits=self._commits,
+            reruns=self._reruns,
+            write_wait_s=self._waits.spread(),
+            commit_s=self._commit_times.spread(),
+        )
+
+    # --- inside
+
+    def _attempt(self, ticket: Ticket[Request]) -> bool:
+        """Run the work behind a savepoint (B3) and keep its outcome; False where the whole transaction is lost."""
+        connection = self._connection
+        if not ticket.started:
+            self._waits.add(clock.now() - ticket.entered_at)
+        ticket.value = ticket.error = None
+        connection.start_request()
+        try:
+            connection.save()
+            ticket.value = ticket.work.run(connection)
+            if connection.owes_foreign_keys():
+                raise _broken_foreign_key()
+            connection.release()
+        except BaseException as error:  # noqa: BLE001 - it is the caller's, and told once the batch is committed
+            ticket.error = error
+            return self._undo()
+        finally:
+            connection.end_request()
+        return True
+
+    def _undo(self) -> bool:
+        """Go back to the savepoint; False where there is no way back but to roll back everything."""
+        if self._connection.killed_by is not None:
+            return False
+        try:
+            self._connection.go_back()
+        except Error:
+            _log.warning("%s: a savepoint could not be rolled back", self._path, exc_info=True)
+            return False
+        return True
+
+    def _lose(self, culprit: Ticket[Request]) -> None:
+        """Roll the batch back and have its members run again; see the module for the culprit."""
+        self._connection.rollback()
+        members, self._members = self._members, []
+        if len(members) == 1 or isinstance(culprit.error, StatementTimeout):
+            members.remove(culprit)
+            self._writes += 1
+            self._line.finish((culprit,))
+        self._again(members)
+
+    def _timed_commit(self) -> None:
+        started = clock.now()
+        self._connection.commit()
+        self._commits += 1
+        self._commit_times.add(clock.now() - started)
+
+    def _commit_failed(self, members: list[Ticket[Request]], error: Error) -> None:
+        self._connection.rollback()
+        if self._may_be_durable(error):
+            failure: Error = self._unknown()
+            failure.__cause__ = error
+        elif len(members) == 1:
+            failure = error
+        else:
+            self._again(members)
+            return
+        for member in members:
+            member.error = member.error or failure
+        self._writes += len(members)
+        self._line.finish(members)
+
+    def _again(self, members: list[Ticket[Request]]) -> None:
+        self._reruns += len(members)
+        self._line.put_back(members)
+
+    def _may_be_durable(self, error: Error) -> bool:
+        """Find out the fate of a commit that failed with *error*: a later one that succeeds takes its frames' place.
+
+        A full disk leaves the first frame unwritten, or leaves room to write over it: with either nothing is left
+        of the failed commit.
+        """
+        if not isinstance(error, (DiskError, DiskFull)):
+            return False
+        try:
+            self._connection.supersede(clock.now() + self._config.write_timeout_s)
+        except DiskFull:
+            return isinstance(error, DiskError)
+        except Error:
+            _log.warning("%s: the fate of a failed commit is unknown", self._path, exc_info=True)
+            return True
+        return False
+
+    def _unknown(self) -> OutcomeUnknown:
+        msg = f"{self._path}: the commit failed on the disk, and it may or may not survive; read before trying again"
+        return OutcomeUnknown(msg, ran="unknown")
+
+
+def _broken_foreign_key() -> IntegrityError:
+    return IntegrityError(
+        "FOREIGN KEY constraint failed: a deferred one, found when the request ended",
+        kind="foreign_key",
+        ran="rolled_back",
+        code="SQLITE_CONSTRAINT",
+        extended_code="SQLITE_CONSTRAINT_FOREIGNKEY",
+    )

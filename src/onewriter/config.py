@@ -1,0 +1,107 @@
+"""Every limit of a database, in one frozen place; none is infinite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+from .errors import ProgrammingError
+
+if TYPE_CHECKING:
+    import apsw
+
+Durability = Literal["full", "normal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The limits of one database; a wrong value is refused with its name.
+
+    Attributes:
+        readers_max: read-only connections open at most.
+        pending_max: requests that may wait in the line before `Database.submit` is refused.
+        write_timeout_s: how long a write waits for its turn where the call does not say.
+        read_timeout_s: how long a read waits for a reader where the call does not say.
+        statement_timeout_s: how long one request's own work inside SQLite may run. Migrations, snapshots and
+            checks are outside it.
+        migrate_timeout_s: how long a starter waits for another's migration.
+        batch_max: requests that may share one commit.
+        batch_s: how long a shared commit may gather requests before it is made.
+        lead_s: how long a caller whose own outcome is known may be kept serving others' statements.
+        cache_bytes: page cache of each connection.
+        file_mode: permissions of the database and of all files beside it, and the widest that an existing file keeps.
+        vfs: name of a registered SQLite VFS, or None for the platform's own.
+        on_connect: called with each new APSW connection before its first use (functions, collations, tokenizers).
+    """
+
+    readers_max: int = 4
+    pending_max: int = 10_000
+    write_timeout_s: float = 30.0
+    read_timeout_s: float = 30.0
+    statement_timeout_s: float = 300.0
+    migrate_timeout_s: float = 600.0
+    batch_max: int = 256
+    batch_s: float = 0.005
+    lead_s: float = 0.002
+    cache_bytes: int = 8 * 1024 * 1024
+    file_mode: int = 0o600
+    vfs: str | None = None
+    on_connect: Callable[[apsw.Connection], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a value that no database could keep to."""
+        for field in fields(self):
+            problem = _problem(field.name, getattr(self, field.name))
+            if problem is not None:
+                msg = f"Config.{field.name} {problem}"
+                raise ProgrammingError(msg)
+
+
+_COUNTS = {"readers_max": 1, "pending_max": 1, "batch_max": 1, "cache_bytes": 64 * 1024}
+_MODE_MAX = 0o777
+_OWNER = 0o600
+
+
+def _problem(name: str, value: object) -> str | None:
+    if name in _COUNTS:
+        least = _COUNTS[name]
+        if type(value) is not int or value < least:
+            return f"must be a whole number, at least {least}, not {value!r}"
+    elif name.endswith("_s"):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            return f"must be a number of seconds, 0 or more and finite, not {value!r}"
+    elif name == "file_mode":
+        if type(value) is not int or not 0 <= value <= _MODE_MAX or value & _OWNER != _OWNER:
+            return f"must be permission bits that let the owner read and write, such as 0o600, not {value!r}"
+    elif name == "vfs":
+        if value is not None and not (isinstance(value, str) and value):
+            return f"must be the name of a registered VFS, or None, not {value!r}"
+    elif name == "on_connect" and value is not None and not callable(value):
+        return f"must be a function of an apsw.Connection, or None, not {value!r}"
+    return None
+
+
+def check_config(value: object) -> Config:
+    """Return *value*, or the defaults where it is None; refuse anything else."""
+    if value is None:
+        return Config()
+    if not isinstance(value, Config):
+        msg = f"config must be a Config, not {type(value).__name__}"
+        raise ProgrammingError(msg)
+    return value
+
+
+def check_durability(value: object) -> Durability:
+    """Return *value* if it names a durability, else refuse it.
+
+    ``full`` syncs the WAL at each commit and so survives a loss of power; ``normal`` survives a crash of the
+    process (https://sqlite.org/pragma.html#pragma_synchronous).
+    """
+    if value == "full":
+        return "full"
+    if value == "normal":
+        return "normal"
+    msg = f"durability must be 'full' or 'normal', not {value!r}"
+    raise ProgrammingError(msg)

@@ -1,0 +1,326 @@
+"""One SQLite connection: its transactions, and the SQL of callers.
+
+N1  A connection is used by one thread at a time; the write line or the reader pool sees to it.
+N2  Every transaction is begun and ended here, by texts that no caller's SQL can have (see `guard`).
+N3  SQLite may end a transaction behind our back: ``INSERT OR ROLLBACK``, ``RAISE(ROLLBACK)``, an interrupted write,
+    often a full disk or an I/O error (https://sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction).
+    So autocommit is asked after every statement that failed; `killed_by` is what did it.
+N4  A half-read cursor would make the commit fail and pin the WAL: rows are fetched whole, and a cursor whose reading
+    was broken off is closed and replaced.
+"""
+
+# APSW's stub leaves the type of a bound buffer unknown, and with it half of every signature.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NoReturn, cast
+
+import apsw
+
+from . import clock, statements
+from .config import Config, Durability
+from .errors import Error, ForbiddenStatement, OperationalError, ProgrammingError
+from .guard import SAVEPOINT, WOULD_WRITE, own
+from .handle import BUSY, FIX_SNAPSHOT, STEPS, Handle
+from .translate import is_known, translate
+from .values import Params, Result, Row, check_params
+
+_BEGIN_WRITE: Final = own("BEGIN IMMEDIATE")
+_BEGIN_READ: Final = own("BEGIN")
+_COMMIT: Final = own("COMMIT")
+_ROLLBACK: Final = own("ROLLBACK")
+_SAVE: Final = own(f"SAVEPOINT {SAVEPOINT}")
+_RELEASE: Final = own(f"RELEASE {SAVEPOINT}")
+_BACK: Final = own(f"ROLLBACK TO {SAVEPOINT}")
+_UNDEFER: Final = own("PRAGMA defer_foreign_keys = OFF")
+_CHECKED_MAX: Final = 1_000
+
+
+class Connection(Handle):
+    """A handle with transactions, and what a request needs around its statements."""
+
+    def __init__(
+        self, path: Path, *, config: Config, durability: Durability, read_only: bool, deadline: float
+    ) -> None:
+        """Open the file; raises as `Handle`."""
+        super().__init__(path, config=config, durability=durability, read_only=read_only, deadline=deadline)
+        self._statement_timeout_s = config.statement_timeout_s
+        self._left_s = clock.NEVER  # of the request's time inside SQLite
+        self._begun = False
+        self.killed_by: BaseException | None = None  # what made SQLite end the transaction (N3)
+        self._checked: set[str] = set()  # texts that hold one statement
+
+    # --- transactions
+
+    def begin_write(self, deadline: float) -> bool:
+        """Begin a write transaction; False where another connection kept the lock past *deadline*."""
+        self.busy_until = deadline
+        try:
+            self._own(_BEGIN_WRITE)
+        except BUSY:
+            return False
+        except apsw.Error as error:
+            raise translate(error, None, ran="no") from error
+        self._begun = True
+        self.killed_by = None
+        return True
+
+    def begin_read(self, deadline: float) -> bool:
+        """Begin a read transaction and fix its snapshot; False where locks were in the way past *deadline*."""
+        self.busy_until = deadline
+        try:
+            self._own(_BEGIN_READ)
+            self._own(FIX_SNAPSHOT)
+        except BUSY:
+            self.rollback()
+            return False
+        except apsw.Error as error:
+            self.rollback()
+            raise translate(error, None, ran="no") from error
+        self._begun = True
+        return True
+
+    def commit(self) -> None:
+        """Commit; the error of a commit that failed says ``rolled_back``, which the caller may have to correct."""
+        try:
+            self._own(_COMMIT)
+        except apsw.Error as error:
+            raise translate(error, None) from error
+        self._begun = False
+
+    def rollback(self) -> None:
+        """Roll back what is open, if anything is; safe after any failure."""
+        self._begun = False
+        self._renew_cursor()
+        if not self._apsw.get_autocommit():
+            try:
+                self._own(_ROLLBACK)
+            except apsw.Error as error:  # pragma: no cover - SQLite rolls back in memory; kept to be told
+                raise translate(error, None) from error
+
+    def set_aside_wal(self) -> bool:
+        """Leave WAL mode, which only the file's one connection can; False where another has it open.
+
+        https://sqlite.org/wal.html#persistence_of_wal_mode
+        """
+        self._own("PRAGMA locking_mode = EXCLUSIVE")  # so that nobody comes in between
+        try:
+            mode = self._own("PRAGMA journal_mode = DELETE")[0][0]
+            self._own("BEGIN EXCLUSIVE")  # takes the lock, and keeps it
+            self._own(_COMMIT)
+        except BUSY:
+            return False
+        return mode == "delete"
+
+    def use_wal(self) -> None:
+        """Go back to WAL mode and to sharing the file."""
+        self._own("PRAGMA locking_mode = NORMAL")
+        self._guard.trusted = True
+        try:
+            self._use_wal()
+        finally:
+            self._guard.trusted = False
+
+    def supersede(self, deadline: float) -> None:
+        """Commit a transaction that changes nothing, so that its frames take the place of a failed one's in the WAL.
+
+        Raises:
+            Error: it failed too.
+        """
+        if not self.begin_write(deadline):
+            msg = "another connection kept the write lock"
+            raise OperationalError(msg)
+        try:
+            version = self._own("PRAGMA user_version")[0][0]
+            self._own(f"PRAGMA user_version = {version!r}")  # writes the first page, whatever it held
+            self._own(_COMMIT)
+        except apsw.Error as error:
+            self.rollback()
+            raise translate(error, None) from error
+        self._begun = False
+
+    def save(self) -> None:
+        """Set a savepoint; they nest."""
+        try:
+            self._cursor.execute(_SAVE)
+        except apsw.Error as error:
+            raise translate(error, None) from error
+
+    def release(self) -> None:
+        """Keep what was done since the innermost savepoint."""
+        try:
+            self._cursor.execute(_RELEASE)
+        except apsw.Error as error:
+            raise translate(error, None) from error
+
+    def go_back(self) -> None:
+        """Undo what was done since the innermost savepoint, and end it."""
+        try:
+            self._cursor.execute(_BACK)
+            self._cursor.execute(_RELEASE)
+        except apsw.Error as error:
+            raise translate(error, None) from error
+
+    def owes_foreign_keys(self) -> bool:
+        """Whether a deferred foreign key is broken, which would fail the COMMIT and not the RELEASE.
+
+        https://sqlite.org/c3ref/c_dbstatus_options.html#sqlitedbstatusdeferredfks
+        """
+        return self._apsw.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0] != 0
+
+    def is_idle(self) -> bool:
+        """Whether no transaction is open and no cursor half-read, which only the transaction's state tells.
+
+        https://sqlite.org/c3ref/txn_state.html
+        """
+        return self._apsw.get_autocommit() and self._apsw.txn_state() == apsw.SQLITE_TXN_NONE
+
+    # --- requests
+
+    def start_request(self) -> None:
+        """Forget what the request before left: its last rowid, its time inside SQLite."""
+        self._apsw.set_last_insert_rowid(0)
+        self._left_s = self._statement_timeout_s
+
+    def unlimited(self) -> None:
+        """Take the limit of time from what follows, up to the next `start_request`."""
+        self._left_s = clock.NEVER
+
+    def end_request(self) -> None:
+        """Take back what a request set for itself: ``defer_foreign_keys`` survives a ROLLBACK TO."""
+        if self._guard.deferred:
+            self._own(_UNDEFER)
+
+    # --- SQL of callers
+
+    def rows(self, sql: str, params: Params) -> list[Row]:
+        """Run one statement to its end and return its rows."""
+        self._check(sql, params)
+        started = time.monotonic()
+        self.stop_at = started + self._left_s
+        try:
+            return cast("list[Row]", self._cursor.execute(sql, cast("apsw.Bindings", params)).fetchall())
+        except BaseException as error:  # noqa: BLE001 - told apart there
+            self._fail(error, sql)
+        finally:
+            self._left_s -= time.monotonic() - started
+
+    def named_rows(self, sql: str, params: Params) -> tuple[list[Row], Sequence[str]]:
+        """Run one statement to its end; return its rows and, where there are any, the names of its columns."""
+        self._check(sql, params)
+        started = time.monotonic()
+        self.stop_at = started + self._left_s
+        try:
+            cursor = self._cursor.execute(sql, cast("apsw.Bindings", params))
+            first = cursor.fetchone()
+            if first is None:
+                return [], ()
+            names = [column[0] for column in cursor.get_description()]
+            return [cast("Row", first), *cast("list[Row]", cursor.fetchall())], names
+        except BaseException as error:  # noqa: BLE001 - told apart there
+            self._fail(error, sql)
+        finally:
+            self._left_s -= time.monotonic() - started
+
+    def execute(self, sql: str, params: Params) -> Result:
+        """Run one statement to its end and say what it did."""
+        before = self._apsw.total_changes()
+        rows = self.rows(sql, params)
+        # SQLite leaves the count of an earlier statement standing where this one changes nothing.
+        changes = self._apsw.changes() if self._apsw.total_changes() != before else 0
+        return Result(rows, changes, self._apsw.last_insert_rowid())
+
+    def execute_many(self, sql: str, many: Iterable[Params]) -> Result:
+        """Run one statement once for each of *many*; rows that it returns are collected in their order."""
+        self._check(sql, ())
+        changes = 0
+        before = self._apsw.total_changes()
+
+        def counted() -> Iterator[Params]:
+            nonlocal changes, before
+            for params in many:
+                check_params(params)
+                yield params  # APSW comes back for the next once this one has run
+                after = self._apsw.total_changes()
+                if after != before:
+                    changes += self._apsw.changes()
+                    before = after
+
+        started = time.monotonic()
+        self.stop_at = started + self._left_s
+        try:
+            feed = cast("Iterator[apsw.Bindings]", counted())
+            rows = cast("list[Row]", self._cursor.executemany(sql, feed).fetchall())
+        except BaseException as error:  # noqa: BLE001 - told apart there
+            self._fail(error, sql)
+        finally:
+            self._left_s -= time.monotonic() - started
+        return Result(rows, changes, self._apsw.last_insert_rowid())
+
+    def run_unguarded(self, sql: str, params: Params = ()) -> list[Row]:
+        """Run one of the library's own statements, whatever it is; its error is translated like a caller's."""
+        try:
+            return self._own(own(sql), params)
+        except apsw.Error as error:
+            raise translate(error, sql) from error
+
+    def backup_from(self, source: Connection) -> None:
+        """Replace this database's whole content by *source*'s, in one transaction.
+
+        https://sqlite.org/backup.html
+        """
+        try:
+            with self._apsw.backup("main", source._apsw, "main") as backup:
+                while not backup.done:
+                    backup.step(-1)
+        except apsw.Error as error:
+            raise translate(error, None) from error
+
+    def set_progress(self, report: Callable[[], bool] | None) -> None:
+        """Have *report* called some hundred times a second while a statement runs."""
+        self._apsw.set_progress_handler(report, STEPS, id="report")
+
+    # --- inside
+
+    def _check(self, sql: str, params: Params) -> None:
+        if type(params) is not tuple:
+            check_params(params)
+        if sql not in self._checked:
+            _check_text(sql)
+            if len(self._checked) >= _CHECKED_MAX:
+                self._checked.clear()
+            self._checked.add(sql)
+
+    def _fail(self, error: BaseException, sql: str) -> NoReturn:
+        self._renew_cursor()
+        ours = self._ours(error, sql)
+        if self._begun and self._apsw.get_autocommit():
+            self.killed_by = ours
+        if ours is error:
+            raise error
+        raise ours from error
+
+    def _ours(self, error: BaseException, sql: str) -> BaseException:
+        refused, self._guard.refused = self._guard.refused, ""
+        if isinstance(error, Error) or not is_known(error):
+            return error
+        if not refused and self._guard.read_only and isinstance(error, apsw.ReadOnlyError):
+            refused = WOULD_WRITE
+        if refused:
+            return ForbiddenStatement(f"{refused} (in: {sql})", ran="rolled_back", sql=sql)
+        return translate(error, sql)
+
+
+def _check_text(sql: object) -> None:
+    if not isinstance(sql, str):
+        msg = f"sql must be a str, not {type(sql).__name__}"
+        raise ProgrammingError(msg)
+    found = statements.count(sql)
+    if found != 1:
+        what = "no statement" if found == 0 else f"{found} statements"
+        msg = f"one statement a call: this text holds {what} (tx.script() runs several)"
+        raise ProgrammingError(msg, sql=sql)

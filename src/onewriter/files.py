@@ -1,0 +1,213 @@
+"""The files of a database: private from their first byte, and never opened behind SQLite's back.
+
+F1  No descriptor of a database file that SQLite may have open is ever closed by us: in POSIX, closing *any*
+    descriptor of a file drops all locks that the process holds on it, SQLite's too
+    (https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
+    A database is created with ``O_EXCL``; one that exists is only looked at with ``stat`` and changed with ``chmod``.
+F2  A file or folder that is made here has its mode before it has content, whatever the umask.
+F3  A folder that was there before is left as it is.
+F4  What is created is made durable in its folder, so that a loss of power cannot take the file's name away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Generator
+from pathlib import Path
+
+from .errors import CannotOpen, ProgrammingError, ReadOnlyDatabase
+
+_FOLDER_MODE = 0o700
+SIDES = ("-wal", "-shm", "-journal")
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of the file that *path* leads to, links resolved; it need not exist.
+
+    SQLite puts the ``-wal`` beside the real file too. Names with a meaning of their own for SQLite are refused.
+    """
+    text = _text(path)
+    if not text or "\0" in text:
+        msg = f"the path {text!r} names no file"
+        raise ProgrammingError(msg)
+    if text == ":memory:" or text.startswith("file:"):
+        msg = (
+            f"{text!r} is not supported: each connection would have a database of its own. "
+            "Give the path of a file; for a throw-away one, a file in a temporary folder"
+        )
+        raise ProgrammingError(msg)
+    try:
+        return Path(os.path.realpath(text, strict=False))
+    except OSError as error:
+        raise _cannot(Path(text), error) from error
+
+
+def _text(path: object) -> str:
+    if isinstance(path, Path):
+        return str(path)
+    fspath = getattr(path, "__fspath__", None)
+    text: object = fspath() if callable(fspath) else path
+    if isinstance(text, str):
+        return text
+    msg = f"the path must be a str or a Path, not {type(path).__name__}"
+    raise ProgrammingError(msg)
+
+
+def make_folder(folder: Path) -> None:
+    """Create *folder* and those above it that are missing, each with mode 0700 (F2, F3)."""
+    if folder.is_dir():
+        return
+    try:
+        make_folder(folder.parent)
+        try:
+            folder.mkdir(mode=_FOLDER_MODE)
+        except FileExistsError:
+            return  # made by another process since; F3
+        folder.chmod(_FOLDER_MODE)  # a umask may have taken bits of the owner's too
+        sync_folder(folder.parent)
+    except NotADirectoryError as error:
+        msg = f"cannot create the folder {folder}: a part of its path is a file"
+        raise CannotOpen(msg) from error
+    except OSError as error:
+        msg = f"cannot create the folder {folder}: {error.strerror}"
+        raise CannotOpen(msg) from error
+
+
+def create(path: Path, mode: int) -> bool:
+    """Create an empty file with *mode* where there is none (F1, F2); return whether it was made here."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _cannot(path, error) from error
+    try:
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)  # F1: made just now and empty, so nobody has it open
+    sync_folder(path.parent)
+    return True
+
+
+def look_at(path: Path) -> os.stat_result | None:
+    """Return the state of the file at *path*, None where there is none; refuse what is no regular file."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _cannot(path, error) from error
+    if stat.S_ISDIR(state.st_mode):
+        msg = f"cannot open {path}: it is a folder; give the path of a file in it"
+        raise CannotOpen(msg)
+    if not stat.S_ISREG(state.st_mode):
+        msg = f"cannot open {path}: it is not a regular file"
+        raise CannotOpen(msg)
+    return state
+
+
+def narrow(path: Path, mode: int) -> None:
+    """Take from the file at *path*, and from those beside it, the permissions that *mode* does not have."""
+    for each in (path, *(beside(path, side) for side in SIDES)):
+        try:
+            has = stat.S_IMODE(each.stat().st_mode)
+            if has & ~mode & 0o777:
+                each.chmod(has & mode)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            msg = (
+                f"cannot make {each} private: {error.strerror}. "
+                f"Its mode must have no more than {mode:#o}; Config(file_mode=...) allows another"
+            )
+            raise CannotOpen(msg) from error
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path of the side file of *path* that ends in *suffix*."""
+    return path.with_name(path.name + suffix)
+
+
+def size(path: Path) -> int:
+    """Return the size of the file at *path* in bytes, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file, or a folder around it, that this process may not write."""
+    if not os.access(path, os.R_OK | os.W_OK):
+        msg = f"cannot write {path}: permission denied, or a read-only file system"
+        raise ReadOnlyDatabase(msg)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        msg = f"cannot write in the folder {path.parent}, where SQLite keeps the -wal and -shm files of {path.name}"
+        raise ReadOnlyDatabase(msg)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in *folder* durable (F4); a file system that cannot is left to its own ways."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of the file at *path* durable. Never for a database that may be open (F1)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def unfinished(target: Path, mode: int) -> Generator[Path]:
+    """Yield an empty private file beside *target*, to be filled and given its name; nothing of it is left behind."""
+    path = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+    create(path, mode)
+    try:
+        yield path
+    finally:
+        for each in (path, *(beside(path, side) for side in SIDES)):
+            each.unlink(missing_ok=True)
+
+
+def put_in_place(made: Path, target: Path, *, overwrite: bool) -> None:
+    """Give the finished file *made* the name *target*, whole or not at all.
+
+    Raises:
+        FileExistsError: *target* exists and *overwrite* is false.
+    """
+    sync_file(made)
+    if overwrite:
+        made.replace(target)
+    else:
+        _name_once(made, target)
+    sync_folder(target.parent)
+
+
+def _name_once(made: Path, target: Path) -> None:
+    try:
+        os.link(made, target, follow_symlinks=False)  # unlike a rename it never replaces
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise FileExistsError(target) from None
+        made.rename(target)
+
+
+def _cannot(path: Path, error: OSError) -> CannotOpen | ReadOnlyDatabase:
+    reason = error.strerror or str(error)
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return ReadOnlyDatabase(f"cannot create or reach {path}: {reason}")
+    return CannotOpen(f"cannot open {path}: {reason}")

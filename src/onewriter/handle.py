@@ -1,0 +1,179 @@
+"""An open SQLite file: opening it, configuring it, waiting for other connections' locks, closing it.
+
+H1  A handle is used by one thread at a time; the write line or the reader pool sees to it.
+H2  SQLite asks our busy handler before it gives up on a lock, and the handler keeps the deadline of the call. The
+    moments that do not ask it (changing to WAL, the first read during a recovery) are retried here.
+H3  Its own statements are compiled with the guard's trust, under texts that no caller's SQL can have (see `guard`).
+H4  What is no database is found out before anything is changed.
+"""
+
+# APSW's stub leaves the type of a bound buffer unknown, and with it half of every signature.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from pathlib import Path
+from typing import Final, cast
+
+import apsw
+
+from . import files
+from .config import Config, Durability
+from .errors import CannotOpen, Error, ReadOnlyDatabase
+from .guard import Guard, own
+from .translate import is_known, translate
+from .values import Params, Row
+
+SQLITE_LEAST: Final = (3, 51, 3)
+BUSY: Final = (apsw.BusyError, apsw.LockedError)
+FIX_SNAPSHOT: Final = own("PRAGMA schema_version")  # the first read of a transaction fixes what it sees
+
+STEPS: Final = 20_000  # of SQLite's machine between two looks at the clock: a few milliseconds
+_POLL_S: Final = 0.001  # constant, since growing pauses let the newest waiter win
+
+
+def check_sqlite(version: str) -> None:
+    """Refuse an SQLite library whose *version* is known to lose data.
+
+    Before 3.51.3 two connections that write or checkpoint at the wrong moment can corrupt a WAL
+    (https://sqlite.org/wal.html#walreset).
+    """
+    if tuple(int(part) for part in version.split(".")) < SQLITE_LEAST:
+        least = ".".join(str(part) for part in SQLITE_LEAST)
+        msg = (
+            f"the installed apsw carries SQLite {version}, which can corrupt a database in WAL mode that several "
+            f"connections use; {least} or newer is needed: pip install --upgrade apsw"
+        )
+        raise CannotOpen(msg)
+
+
+class Handle:
+    """The file at *path*, opened and ready for use.
+
+    It waits up to *deadline* for locks that others hold while it opens.
+
+    Raises:
+        CannotOpen, NotADatabase, ReadOnlyDatabase, CorruptDatabase: the message names the path.
+    """
+
+    def __init__(
+        self, path: Path, *, config: Config, durability: Durability, read_only: bool, deadline: float
+    ) -> None:
+        """Open and configure; closes again what it opened where that fails."""
+        check_sqlite(apsw.sqlite_lib_version())
+        self.path = path
+        self.busy_retries = 0  # how often SQLite said busy here, and nobody else heard
+        self.busy_until = deadline
+        self.stop_at = math.inf  # when the statement that runs is interrupted
+        self._guard = Guard(read_only=read_only)
+        flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+        try:
+            self._apsw = apsw.Connection(str(path), flags=flags, vfs=config.vfs)
+        except (apsw.Error, ValueError) as error:
+            raise _opening(error, path) from error
+        try:
+            self._configure(config, durability)
+        except BaseException as error:
+            self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
+            if is_known(error):
+                raise _opening(error, path) from error
+            raise
+        self._cursor = self._apsw.cursor()
+
+    def _configure(self, config: Config, durability: Durability) -> None:
+        self._apsw.set_busy_handler(self._keep_waiting)
+        if config.on_connect is not None:
+            config.on_connect(self._apsw)
+        run = self._apsw.execute
+        run(f"PRAGMA cache_size = -{config.cache_bytes // 1024}")
+        if not self._guard.read_only:
+            self._use_wal()
+            run("PRAGMA foreign_keys = ON")
+            run(f"PRAGMA synchronous = {durability}")
+            run(
+                f"PRAGMA fullfsync = {'ON' if durability == 'full' else 'OFF'}"
+            )  # where fsync keeps it in the drive
+        self._retry(FIX_SNAPSHOT)  # reads the file, so that what is wrong with it is told here
+        self._apsw.set_progress_handler(self._overdue, STEPS)
+        self._apsw.authorizer = self._guard
+
+    def _use_wal(self) -> None:
+        mode = self._retry("PRAGMA journal_mode = WAL")
+        if mode != "wal":
+            msg = f"cannot open {self.path}: its journal mode stays {mode!r}; WAL needs a local file system"
+            raise CannotOpen(msg)
+
+    def _retry(self, sql: str) -> object:
+        """Run *sql* where SQLite does not ask the busy handler (H2); return its one value."""
+        while True:
+            try:
+                return self._apsw.execute(sql).get
+            except (*BUSY, apsw.ProtocolError):
+                self.busy_retries += 1
+                if time.monotonic() >= self.busy_until:
+                    raise
+                time.sleep(_POLL_S * random.uniform(1, 3))  # noqa: S311 - so that starters do not march in step
+
+    # --- callbacks of SQLite, on the thread that uses the handle
+
+    def _keep_waiting(self, _tries: int) -> bool:
+        self.busy_retries += 1
+        left = self.busy_until - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(_POLL_S, left))
+        return True
+
+    def _overdue(self) -> bool:
+        return time.monotonic() > self.stop_at
+
+    def close(self) -> None:
+        """Close; what was open is rolled back. A second call does nothing."""
+        self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
+
+    # --- for the connection built on it
+
+    def _own(self, sql: str, params: Params = ()) -> list[Row]:
+        self._guard.trusted = True
+        try:
+            return cast("list[Row]", self._cursor.execute(sql, cast("apsw.Bindings", params)).fetchall())
+        finally:
+            self._guard.trusted = False
+
+    def _renew_cursor(self) -> None:
+        self._cursor.close(True)  # noqa: FBT003 - APSW takes it by position
+        self._cursor = self._apsw.cursor()
+
+
+def check_database(path: Path, vfs: str | None) -> None:
+    """Refuse a file that is no SQLite database, without touching it or making a file beside it.
+
+    ``immutable`` takes no lock and makes no ``-shm`` (https://sqlite.org/uri.html#uriimmutable), and SQLite itself
+    keeps the file's other locks through the close (files, F1). What the WAL holds is not seen, and not needed.
+    """
+    name = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    try:
+        probe = apsw.Connection(f"file:{name}?immutable=1", flags=flags, vfs=vfs)
+        try:
+            probe.execute("PRAGMA schema_version").get  # noqa: B018 - reads the header
+        finally:
+            probe.close()
+    except (apsw.Error, ValueError) as error:
+        raise _opening(error, path) from error
+
+
+def _opening(error: BaseException, path: Path) -> Error:
+    if isinstance(error, BUSY):
+        return CannotOpen(f"cannot open {path}: another connection kept it locked past the deadline")
+    if isinstance(error, ValueError):
+        return CannotOpen(f"cannot open {path}: {error}")
+    ours = translate(error, None, ran="no")
+    reason = str(ours)
+    if isinstance(error, apsw.CantOpenError) and not files.look_at(path):
+        reason = "there is no such file"
+    kind = type(ours) if isinstance(ours, (CannotOpen, ReadOnlyDatabase)) or ours.code else CannotOpen
+    return kind(f"cannot open {path}: {reason}", ran="no", code=ours.code, extended_code=ours.extended_code)

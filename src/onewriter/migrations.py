@@ -1,0 +1,327 @@
+"""Migrations: each applied once, in order, whole or not at all, whichever of many starting processes comes first.
+
+M1  The list is checked before anything runs: versions are unique, positive and ascending.
+M2  Each migration has its own transaction, and asks inside it whether it has been applied since.
+M3  What is applied is recorded in the table below, to the letter that of the package this one grew out of, so that
+    either can go on with the other's file. Checksums lie beside it, in a table of our own.
+M4  A migration that is pending is applied, also where a higher one has been; one that the code does not know, or
+    that was changed since, is logged and left alone.
+M5  With ``rebuild`` foreign keys are off while it runs and are checked before its commit: steps 1, 10 and 12 of
+    SQLite's way to change a table (https://sqlite.org/lang_altertable.html#otheralter).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, cast
+
+from . import clock, statements
+from .connection import Connection
+from .errors import Error, MigrationError, WriteTimeout
+from .transaction import Transaction
+from .writer import Writer
+
+_log = logging.getLogger(__name__)
+
+TABLE: Final = (
+    "CREATE TABLE IF NOT EXISTS schema_migrations"
+    "(version INTEGER PRIMARY KEY, name TEXT NOT NULL DEFAULT '', applied_at TEXT NOT NULL DEFAULT '')"
+)
+_CHECKSUMS: Final = (
+    "CREATE TABLE IF NOT EXISTS onewriter_migrations"
+    "(version INTEGER PRIMARY KEY, checksum TEXT NOT NULL) STRICT"
+)
+_HAS_TABLE: Final = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?"
+_VERSION_MAX: Final = 2**63 - 1
+_ORPHANS_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema.
+
+    Attributes:
+        version: a whole number above 0; the list ascends by it.
+        name: what it does, for people.
+        sql: a script of one or more statements, or a function of a `Transaction`. Neither begins or ends a
+            transaction: the migration has one of its own.
+        rebuild: foreign keys are off while it runs, and checked before its commit; for changes that SQLite makes by
+            building a table anew.
+    """
+
+    version: int
+    name: str
+    sql: str | Callable[[Transaction], object]
+    rebuild: bool = False
+
+    def checksum(self) -> str | None:
+        """Return the script's SHA-256 by its statements; None for a function, whose text cannot be compared."""
+        if not isinstance(self.sql, str):
+            return None
+        digest = hashlib.sha256()
+        for text, _line in statements.split(self.sql):
+            digest.update(text.encode("utf-8", "surrogatepass"))
+            digest.update(b"\0")
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedMigration:
+    """One row of the table: what was applied, and when (RFC 3339, UTC)."""
+
+    version: int
+    name: str
+    applied_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationStatus:
+    """How the code's migrations and the file's compare; each in ascending order.
+
+    Attributes:
+        applied: what the file has.
+        pending: what the code has and the file not.
+        unknown: what the file has and the code not.
+        changed: scripts of the code that differ from what was applied.
+    """
+
+    applied: tuple[AppliedMigration, ...]
+    pending: tuple[Migration, ...]
+    unknown: tuple[AppliedMigration, ...]
+    changed: tuple[Migration, ...]
+
+
+def check(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
+    """Return *migrations*, or refuse the list (M1) before anything runs.
+
+    Raises:
+        MigrationError: which one is wrong, and how.
+    """
+    checked: list[Migration] = []
+    for each in migrations:
+        problem = _problem(each, checked[-1].version if checked else 0)
+        if problem is not None:
+            raise MigrationError(
+                problem, version=getattr(each, "version", None), name=getattr(each, "name", None)
+            )
+        checked.append(each)
+    return tuple(checked)
+
+
+def _problem(each: object, before: int) -> str | None:
+    if not isinstance(each, Migration):
+        return f"migrations must be Migration objects, not {type(each).__name__}"
+    label = f"migration {each.version!r} ({each.name!r})"
+    if type(each.version) is not int or not 0 < each.version <= _VERSION_MAX:
+        return f"{label}: the version must be a whole number above 0"
+    if not str(each.name).strip() or type(each.name) is not str:
+        return f"{label}: the name must be a text that is not empty"
+    if each.version == before:
+        return f"{label}: the version occurs twice"
+    if each.version < before:
+        return f"{label}: it comes after version {before}; the list must ascend"
+    if isinstance(each.sql, str):
+        if next(statements.split(each.sql), None) is None:
+            return f"{label}: the script holds no statement"
+        return None
+    work: object = each.sql
+    if callable(work):
+        return None
+    return f"{label}: sql must be a script or a function of a Transaction, not {type(work).__name__}"
+
+
+def apply(writer: Writer, path: Path, migrations: Iterable[Migration], timeout_s: float) -> None:
+    """Apply what is pending of *migrations*, in order; waits up to *timeout_s* for another process's.
+
+    Raises:
+        MigrationError: the list is wrong, or one failed; that one left nothing, those before it stay.
+        WriteTimeout: another process kept the file past *timeout_s*.
+    """
+    checked = check(migrations)
+    deadline = clock.now() + timeout_s
+    with writer.turn(deadline) as connection:
+        connection.unlimited()
+        _warn(path, _compare(connection, checked))
+        for each in checked:
+            _apply_one(writer, connection, path, each, deadline)
+
+
+def status(connection: Connection, migrations: Iterable[Migration]) -> MigrationStatus:
+    """Compare *migrations* with what the file of *connection* has."""
+    return _compare(connection, check(migrations))
+
+
+def schema_version(connection: Connection) -> int:
+    """Return the highest version that was applied, 0 where none was."""
+    if not _has(connection, "schema_migrations"):
+        return 0
+    rows = connection.run_unguarded("SELECT coalesce(max(version), 0) FROM schema_migrations")
+    return cast("int", rows[0][0])
+
+
+def _has(connection: Connection, table: str) -> bool:
+    return connection.run_unguarded(_HAS_TABLE, (table,))[0][0] == 1
+
+
+def _compare(connection: Connection, migrations: Sequence[Migration]) -> MigrationStatus:
+    applied: dict[int, AppliedMigration] = {}
+    sums: dict[int, str] = {}
+    if _has(connection, "schema_migrations"):
+        for version, name, at in connection.run_unguarded(
+            "SELECT version, name, applied_at FROM schema_migrations ORDER BY version"
+        ):
+            applied[cast("int", version)] = AppliedMigration(
+                version=cast("int", version), name=str(name), applied_at=str(at)
+            )
+    if _has(connection, "onewriter_migrations"):
+        rows = connection.run_unguarded("SELECT version, checksum FROM onewriter_migrations")
+        sums = {cast("int", version): str(checksum) for version, checksum in rows}
+    known = {each.version for each in migrations}
+    return MigrationStatus(
+        applied=tuple(applied.values()),
+        pending=tuple(each for each in migrations if each.version not in applied),
+        unknown=tuple(each for each in applied.values() if each.version not in known),
+        changed=tuple(
+            each
+            for each in migrations
+            if each.version in applied
+            and each.version in sums
+            and each.checksum() not in (None, sums[each.version])
+        ),
+    )
+
+
+def _warn(path: Path, state: MigrationStatus) -> None:
+    for each in state.unknown:
+        _log.warning("%s: migration %d (%s) is applied but the code has none", path, each.version, each.name)
+    for changed in state.changed:
+        _log.warning(
+            "%s: migration %d (%s) was changed since it was applied", path, changed.version, changed.name
+        )
+
+
+def _apply_one(
+    writer: Writer, connection: Connection, path: Path, migration: Migration, deadline: float
+) -> None:
+    """Apply *migration* unless it is there, in a transaction of its own (M2)."""
+    if _is_applied(connection, migration):
+        return
+    if migration.rebuild:
+        connection.run_unguarded("PRAGMA foreign_keys = OFF")  # does nothing inside a transaction
+    try:
+        if not connection.begin_write(deadline):
+            msg = f"{path}: another process kept the file's write lock while migration {migration.version} waited"
+            raise WriteTimeout(msg, held_by="stranger")
+        if _is_applied(connection, migration):
+            connection.rollback()
+            return
+        _run(connection, migration)
+        _record(connection, migration)
+        _commit(writer, migration)
+    except BaseException:
+        connection.rollback()
+        raise
+    finally:
+        if migration.rebuild:
+            connection.run_unguarded("PRAGMA foreign_keys = ON")
+    _log.info("%s: applied migration %d (%s)", path, migration.version, migration.name)
+
+
+def _is_applied(connection: Connection, migration: Migration) -> bool:
+    if not _has(connection, "schema_migrations"):
+        return False
+    found = connection.run_unguarded(
+        "SELECT 1 FROM schema_migrations WHERE version = ?", (migration.version,)
+    )
+    return bool(found)
+
+
+def _run(connection: Connection, migration: Migration) -> None:
+    try:
+        if isinstance(migration.sql, str):
+            for statement in statements.split(migration.sql):
+                _run_statement(connection, migration, statement)
+        else:
+            _run_function(connection, migration, migration.sql)
+    finally:
+        connection.end_request()
+    if migration.rebuild:
+        _check_foreign_keys(connection, migration)
+
+
+def _run_statement(connection: Connection, migration: Migration, statement: statements.Statement) -> None:
+    try:
+        connection.rows(statement.text, ())
+    except Error as error:
+        msg = f"{_label(migration)} failed at line {statement.line}: {error}"
+        raise MigrationError(
+            msg,
+            version=migration.version,
+            name=migration.name,
+            statement=statement.text,
+            line=statement.line,
+            ran="rolled_back",
+        ) from error
+
+
+def _run_function(
+    connection: Connection, migration: Migration, work: Callable[[Transaction], object]
+) -> None:
+    transaction = Transaction(connection)
+    try:
+        work(transaction)
+        if connection.killed_by is not None:
+            raise connection.killed_by
+    except Exception as error:
+        statement = error.sql if isinstance(error, Error) else None
+        msg = f"{_label(migration)} failed: {error}"
+        raise MigrationError(
+            msg, version=migration.version, name=migration.name, statement=statement, ran="rolled_back"
+        ) from error
+    finally:
+        transaction.end()
+
+
+def _check_foreign_keys(connection: Connection, migration: Migration) -> None:
+    orphans = connection.run_unguarded("PRAGMA foreign_key_check")
+    if orphans:
+        shown = ", ".join(
+            f"{table!s} row {rowid!s} -> {parent!s}"
+            for table, rowid, parent, _key in orphans[:_ORPHANS_SHOWN]
+        )
+        more = f" and {len(orphans) - _ORPHANS_SHOWN} more" if len(orphans) > _ORPHANS_SHOWN else ""
+        msg = f"{_label(migration)} leaves broken foreign keys: {shown}{more}"
+        raise MigrationError(msg, version=migration.version, name=migration.name, ran="rolled_back")
+
+
+def _record(connection: Connection, migration: Migration) -> None:
+    connection.run_unguarded(TABLE)
+    connection.run_unguarded(_CHECKSUMS)
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    connection.run_unguarded(
+        "INSERT INTO schema_migrations(version, name, applied_at) VALUES (?, ?, ?)",
+        (migration.version, migration.name, at),
+    )
+    checksum = migration.checksum()
+    if checksum is not None:
+        connection.run_unguarded(
+            "INSERT OR REPLACE INTO onewriter_migrations(version, checksum) VALUES (?, ?)",
+            (migration.version, checksum),
+        )
+
+
+def _commit(writer: Writer, migration: Migration) -> None:
+    try:
+        writer.commit_turn()
+    except Error as error:
+        msg = f"{_label(migration)} could not be committed: {error}"
+        raise MigrationError(msg, version=migration.version, name=migration.name, ran=error.ran) from error
+
+
+def _label(migration: Migration) -> str:
+    return f"migration {migration.version} ({migration.name})"

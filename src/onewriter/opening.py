@@ -1,0 +1,97 @@
+"""Opening a database: its folder, its file, its connections, its migrations, in this order."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from . import clock, files
+from . import migrations as migrating
+from .config import Config, Durability, check_config, check_durability
+from .connection import Connection
+from .database import Database
+from .errors import CannotOpen, ProgrammingError
+from .handle import check_database
+from .migrations import Migration
+
+
+def open(  # noqa: A001 - `onewriter.open` is what a user writes
+    path: str | os.PathLike[str],
+    *,
+    config: Config | None = None,
+    durability: Durability = "full",
+    migrations: Iterable[Migration] = (),
+    read_only: bool = False,
+) -> Database:
+    """Open the database at *path*, and create it where it is missing; apply what is pending of *migrations*.
+
+    Folders that are missing are created with mode 0700, the file with 0600; a wider mode of a file that exists is
+    narrowed (``Config(file_mode=...)``). Waits up to ``Config.migrate_timeout_s`` for other processes that open or
+    migrate at the same time.
+
+    Args:
+        path: a file's path; ``:memory:`` and ``file:`` names are refused.
+        config: the limits; `Config` has the defaults.
+        durability: ``full`` syncs each commit, so that it survives a loss of power; ``normal`` survives a crash of
+            the process (https://sqlite.org/pragma.html#pragma_synchronous).
+        migrations: in ascending order.
+        read_only: open no writing connection; the file must exist.
+
+    Raises:
+        CannotOpen, NotADatabase, ReadOnlyDatabase, CorruptDatabase: the file was left as it is; the message names it.
+        MigrationError: see `Database.migrate`.
+    """
+    config = check_config(config)
+    durability = check_durability(durability)
+    checked = migrating.check(migrations)
+    if read_only and checked:
+        msg = "migrations need a database that is opened for writing, not read_only=True"
+        raise ProgrammingError(msg)
+    real = files.real_path(path)
+    deadline = clock.now() + config.migrate_timeout_s
+    _prepare(real, config, read_only=read_only)
+    writer_connection = None
+    if not read_only:
+        writer_connection = Connection(
+            real, config=config, durability=durability, read_only=False, deadline=deadline
+        )
+    try:
+        database = Database(real, config, durability, writer_connection)
+        if checked:
+            database.migrate(checked)
+    except BaseException:
+        if writer_connection is not None:
+            writer_connection.close()
+        raise
+    return database
+
+
+_opening = threading.Lock()
+
+
+def _prepare(path: Path, config: Config, *, read_only: bool) -> None:
+    """Make sure that a database may be opened at *path*, and that it is private before SQLite sees it."""
+    if read_only:
+        if files.look_at(path) is None:
+            msg = f"cannot open {path}: there is no such file, and read_only=True creates none"
+            raise CannotOpen(msg)
+        check_database(path, config.vfs)
+        return
+    with _opening:  # so that no other thread has open what is created and closed here
+        if files.look_at(path) is None:
+            files.make_folder(path.parent)
+            if files.create(path, config.file_mode):
+                return
+        check_database(path, config.vfs)
+        files.check_writable(path)
+        files.narrow(path, config.file_mode)
+
+
+def _after_fork() -> None:
+    global _opening  # noqa: PLW0603 - another thread of the parent may have held it
+    _opening = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,78 @@
+"""Which threads of this process are writing to a file, whichever `Database` they came through.
+
+A write inside a write would wait for itself, also where the same file was opened twice; so what is asked here belongs
+to the file, not to the object.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+
+class Presence:
+    """The threads that hold the write role of one file."""
+
+    __slots__ = ("_key", "_users", "_writing")
+
+    def __init__(self, key: tuple[int, int]) -> None:
+        """Begin with none; *key* is the file's."""
+        self._key = key
+        self._users = 0  # open databases; guarded by the module's _lock
+        # Each thread adds and removes only itself, and asks only about itself: no lock is needed for the answer to
+        # be true, and a set's own operations are atomic.
+        self._writing: set[int] = set()
+
+    def enter(self) -> None:
+        """Note that the calling thread holds the role."""
+        self._writing.add(threading.get_ident())
+
+    def leave(self) -> None:
+        """Note that it holds it no more."""
+        self._writing.discard(threading.get_ident())
+
+    def is_writing(self) -> bool:
+        """Whether the calling thread is writing."""
+        return threading.get_ident() in self._writing
+
+    def release(self) -> None:
+        """Note that one database of the file was closed."""
+        with _lock:
+            self._users -= 1
+            if self._users == 0:
+                del _of_files[self._key]
+
+    def retain(self) -> None:
+        """Note that one more database has the file open; `of` has the lock."""
+        self._users += 1
+
+
+_lock = threading.Lock()
+_of_files: dict[tuple[int, int], Presence] = {}  # guarded by _lock
+
+
+def of(path: Path) -> Presence:
+    """Return the one presence of the file at *path*, which must exist; to be released once."""
+    state = path.stat()
+    key = (state.st_dev, state.st_ino)
+    with _lock:
+        presence = _of_files.setdefault(key, Presence(key))
+        presence.retain()
+        return presence
+
+
+def is_open(path: Path) -> bool:
+    """Whether a database of this process has the file at *path* open."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return False
+    with _lock:
+        return (state.st_dev, state.st_ino) in _of_files
+
+
+def forget_all() -> None:
+    """In a forked child: what was open is the parent's."""
+    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _lock = threading.Lock()
+    _of_files.clear()

@@ -1,0 +1,76 @@
+"""What a caller asks of the write line.
+
+A statement is data, which any thread may run; a function belongs to the thread that asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from .connection import Connection
+from .transaction import Transaction
+from .values import Params
+
+
+class Request(Protocol):
+    """A piece of work inside a write transaction that is open; it neither begins nor ends one."""
+
+    def run(self, connection: Connection) -> object:
+        """Do it and return what the caller is to get."""
+        ...
+
+
+class Statement:
+    """One statement with its parameters."""
+
+    __slots__ = ("_params", "_sql")
+
+    def __init__(self, sql: str, params: Params) -> None:
+        """Take *sql* and *params* as they are."""
+        self._sql = sql
+        self._params = params
+
+    def run(self, connection: Connection) -> object:
+        """Return its `Result`."""
+        return connection.execute(self._sql, self._params)
+
+
+class ManyStatements:
+    """One statement with many rows of parameters."""
+
+    __slots__ = ("_rows", "_sql")
+
+    def __init__(self, sql: str, rows: Sequence[Params]) -> None:
+        """Take *rows*, which the caller has copied: they may be read by another thread, later."""
+        self._sql = sql
+        self._rows = rows
+
+    def run(self, connection: Connection) -> object:
+        """Return the `Result` of all together."""
+        return connection.execute_many(self._sql, self._rows)
+
+
+class Function:
+    """A caller's function of a `Transaction`."""
+
+    __slots__ = ("_work",)
+
+    def __init__(self, work: Callable[[Transaction], object]) -> None:
+        """Take *work*, which may be run a second time."""
+        self._work = work
+
+    def run(self, connection: Connection) -> object:
+        """Return what the function returned.
+
+        Where SQLite ended the transaction behind the function's back, and the function went on regardless, what it
+        returned means nothing: what ended the transaction is raised.
+        """
+        transaction = Transaction(connection)
+        try:
+            value = self._work(transaction)
+        finally:
+            transaction.end()
+        if connection.killed_by is not None:
+            raise connection.killed_by
+        return value

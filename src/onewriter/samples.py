@@ -1,0 +1,50 @@
+"""Small statistics: the last durations of a kind, and what they say."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+_KEPT: Final = 1_024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How long something took, in seconds.
+
+    Attributes:
+        p50: the median of the last 1,024.
+        p99: 99 of 100 of the last 1,024 took no longer.
+        max: the longest since the database was opened.
+    """
+
+    p50: float
+    p99: float
+    max: float
+
+
+class Samples:
+    """Durations in seconds. Whoever adds, and whoever asks, holds what guards it; it has no lock of its own."""
+
+    __slots__ = ("_last", "_longest")
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._last: deque[float] = deque(maxlen=_KEPT)
+        self._longest = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one more."""
+        self._last.append(seconds)
+        self._longest = max(self._longest, seconds)
+
+    def spread(self) -> Spread:
+        """Return what they say; zeros where there are none."""
+        ordered = sorted(self._last.copy())
+        if not ordered:
+            return Spread(p50=0.0, p99=0.0, max=0.0)
+        last = len(ordered) - 1
+        return Spread(
+            p50=ordered[last // 2], p99=ordered[min(last, len(ordered) * 99 // 100)], max=self._longest
+        )

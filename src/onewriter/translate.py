@@ -1,0 +1,105 @@
+"""From APSW's exceptions to ours: what went wrong, whose fault it is, and where.
+
+The table is by APSW's class, that is by SQLite's primary result code (https://sqlite.org/rescode.html). No parameter
+is ever put in a message; SQLite's own messages name columns and tables, not values.
+"""
+
+from __future__ import annotations
+
+import apsw
+
+from .errors import (
+    CannotOpen,
+    CorruptDatabase,
+    DataError,
+    DiskError,
+    DiskFull,
+    Error,
+    ForbiddenStatement,
+    IntegrityError,
+    NotADatabase,
+    OperationalError,
+    ProgrammingError,
+    Ran,
+    ReadOnlyDatabase,
+    StatementTimeout,
+)
+
+_SHOWN_MAX = 200
+
+_CLASSES: dict[type[apsw.Error], type[Error]] = {
+    apsw.SQLError: ProgrammingError,
+    apsw.BindingsError: ProgrammingError,
+    apsw.RangeError: ProgrammingError,
+    apsw.MisuseError: ProgrammingError,
+    apsw.TooBigError: DataError,
+    apsw.InterruptError: StatementTimeout,
+    apsw.FullError: DiskFull,
+    apsw.IOError: DiskError,
+    apsw.CorruptError: CorruptDatabase,
+    apsw.NotADBError: NotADatabase,
+    apsw.CantOpenError: CannotOpen,
+    apsw.PermissionsError: CannotOpen,
+    apsw.ReadOnlyError: ReadOnlyDatabase,
+    apsw.AuthError: ForbiddenStatement,
+}
+_KINDS = {"PRIMARYKEY": "primary_key", "FOREIGNKEY": "foreign_key", "NOTNULL": "not_null"}
+# What APSW raises while it binds parameters or reads columns; the same types from a caller's own SQL function
+# cannot be told apart, and the message is theirs either way.
+BINDING_ERRORS = (TypeError, OverflowError, UnicodeError, KeyError, ValueError)
+
+
+def is_known(error: BaseException) -> bool:
+    """Return whether *error* comes from APSW rather than from a caller's own code."""
+    return isinstance(error, (apsw.Error, *BINDING_ERRORS))
+
+
+def translate(error: BaseException, sql: str | None, *, ran: Ran = "rolled_back") -> Error:
+    """Return our error for APSW's *error*, raised by the statement *sql*; the caller raises it ``from`` that."""
+    if not isinstance(error, apsw.Error):
+        return _binding(error, sql, ran)
+    code, extended = _codes(error)
+    message = _with_sql(str(error), sql)
+    if isinstance(error, (apsw.ConstraintError, apsw.MismatchError)):
+        kind = _kind(extended)
+        return IntegrityError(message, kind=kind, ran=ran, sql=sql, code=code, extended_code=extended)
+    kind_of = _CLASSES.get(type(error), OperationalError)
+    return kind_of(message, ran=ran, sql=sql, code=code, extended_code=extended)
+
+
+def _binding(error: BaseException, sql: str | None, ran: Ran) -> Error:
+    if isinstance(error, OverflowError):
+        return DataError(_with_sql("an integer parameter does not fit in 64 bits", sql), ran=ran, sql=sql)
+    if isinstance(error, UnicodeDecodeError):
+        return DataError(_with_sql("a column holds text that is not UTF-8", sql), ran=ran, sql=sql)
+    if isinstance(error, UnicodeError):
+        return DataError(_with_sql("a text is not valid Unicode", sql), ran=ran, sql=sql)
+    if isinstance(error, KeyError):
+        return ProgrammingError(_with_sql(f"params has no value for :{error.args[0]}", sql), ran=ran, sql=sql)
+    return ProgrammingError(_with_sql(str(error), sql), ran=ran, sql=sql)
+
+
+def _codes(error: apsw.Error) -> tuple[str | None, str | None]:
+    primary = getattr(error, "result", None)
+    if not isinstance(primary, int):
+        return None, None
+    name = _name(apsw.mapping_result_codes, primary)
+    extended = getattr(error, "extendedresult", primary)
+    return name, _name(apsw.mapping_extended_result_codes, extended) or name
+
+
+def _name(mapping: dict[str | int, int | str], code: int) -> str | None:
+    name = mapping.get(code)
+    return name if isinstance(name, str) else None
+
+
+def _kind(extended: str | None) -> str:
+    name = (extended or "").removeprefix("SQLITE_CONSTRAINT_").removeprefix("SQLITE_")
+    return "datatype" if name == "MISMATCH" else _KINDS.get(name, name.lower())
+
+
+def _with_sql(message: str, sql: str | None) -> str:
+    if sql is None:
+        return message
+    text = " ".join(sql.split())
+    return f"{message} (in: {text if len(text) <= _SHOWN_MAX else text[:_SHOWN_MAX] + '...'})"

@@ -1,0 +1,284 @@
+"""Who writes: the role that moves down the line, with the one writing connection and its open batch.
+
+W1  Whoever holds the role of the line holds the connection and the batch; nobody else touches them.
+W2  A function runs on the thread that asked for it; a statement is data, and the holder may run it for its owner.
+W3  Whoever holds the role gives it on, whatever happened to its own request.
+W4  Nobody waits for another process's lock on another thread's behalf: there the role is given to that thread.
+
+The life of the role in one thread: `perform` or `turn` gets it, by entering an empty line or by being handed it, with
+the batch open or closed. `_lead` does the thread's own work, then `_go_on` runs the statements that wait, up to the
+limits of the batch and of ``lead_s``; it ends when the role has been handed to the thread of the next ticket (with the
+batch open, where that may join it) or nobody waits. Then the thread waits for its own outcome, if it has none yet.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import clock
+from .batch import Batch, BatchStats
+from .config import Config
+from .connection import Connection
+from .errors import (
+    DatabaseClosed,
+    Error,
+    NestedWrite,
+    WriteTimeout,
+)
+from .line import Closed, Line, Step, Ticket, TimedOut
+from .presence import Presence
+from .requests import Request
+from .transaction import Transaction
+
+_log = logging.getLogger(__name__)
+
+
+class _Interactive:
+    """The work of a request whose own thread does it between two calls: only the role is wanted."""
+
+    def run(self, connection: Connection) -> object:
+        raise AssertionError(connection)  # never joined to a batch, never run by another
+
+
+class Writer:
+    """Everything that this process writes to the file goes through here."""
+
+    def __init__(self, connection: Connection, config: Config, path: Path, presence: Presence) -> None:
+        """Own *connection* from now on."""
+        self._config = config
+        self._path = path
+        self._line: Line[Request] = Line()
+        self._presence = presence
+        self._ended = threading.Lock()  # held until the connection is closed
+        self._ended.acquire()
+        # Guarded by the role, but that anybody may read the numbers.
+        self._connection = connection
+        self._batch = Batch(connection, self._line, config, path)
+        self._at_the_file = False  # waiting for another connection's lock
+
+    # --- for callers
+
+    def perform(self, work: Request, *, deadline: float, portable: bool, alone: bool) -> object:
+        """Have *work* done and committed, and return its value.
+
+        Raises:
+            WriteTimeout: its turn did not come by *deadline*; nothing ran.
+            NestedWrite: the calling thread is writing already.
+            DatabaseClosed: the line is closed.
+        """
+        ticket = Ticket(work, deadline=deadline, portable=portable, alone=alone)
+        leads = self._enter(ticket)
+        while leads or self._wait(ticket):
+            leads = False
+            self._lead(ticket)
+        return _outcome(ticket)
+
+    @contextmanager
+    def turn(self, deadline: float) -> Generator[Connection]:
+        """Give the calling thread the role, with no transaction open, for the length of a block.
+
+        Raises:
+            WriteTimeout, NestedWrite, DatabaseClosed: as `perform`.
+        """
+        ticket: Ticket[Request] = Ticket(_Interactive(), deadline=deadline, portable=False, alone=True)
+        if not self._enter(ticket) and not self._wait(ticket):
+            _outcome(ticket)  # it was refused, and this raises
+        self._presence.enter()
+        try:
+            self._batch.note_wait(clock.now() - ticket.entered_at)
+            if ticket.interrupt is not None:
+                raise ticket.interrupt
+            yield self._connection
+        finally:
+            self._leave_turn(ticket)
+
+    @contextmanager
+    def transaction(self, deadline: float) -> Generator[Transaction]:
+        """Give the calling thread a write transaction of its own for the length of a block.
+
+        It is committed at the end of the block, and rolled back where the block raises.
+        """
+        with self.turn(deadline) as connection:
+            if not self._begin(deadline):
+                raise self._locked()
+            connection.start_request()
+            transaction = Transaction(connection)
+            try:
+                yield transaction
+            finally:
+                transaction.end()
+            if connection.killed_by is not None:
+                raise connection.killed_by
+            self.commit_turn()
+
+    def commit_turn(self) -> None:
+        """Commit what the calling thread, which has the turn, has open; raises as `Batch.commit_turn`."""
+        self._batch.commit_turn()
+
+    def close(self, deadline: float) -> bool:
+        """Refuse new requests, let those in line be done until *deadline*, refuse the rest, close the connection.
+
+        Returns whether the connection is closed: whoever is still at work at *deadline* closes it on leaving.
+        """
+        if self._line.close():
+            self._end()
+        closed = self._ended.acquire(timeout=clock.wait_s(deadline))
+        if not closed:
+            self._line.refuse(DatabaseClosed(f"{self._path} was closed before this write's turn came"))
+            return False
+        self._ended.release()
+        return True
+
+    def stats(self) -> BatchStats:
+        """Return the counts of this moment."""
+        return self._batch.stats()
+
+    @property
+    def pending(self) -> int:
+        """How many wait for their turn."""
+        return len(self._line)
+
+    @property
+    def busy_retries(self) -> int:
+        """How often SQLite said busy to the writing connection, and nobody else heard."""
+        return self._connection.busy_retries
+
+    # --- entering and waiting, without the role
+
+    def _enter(self, ticket: Ticket[Request]) -> bool:
+        if self._presence.is_writing():
+            msg = "this thread is writing to the same file already: use the transaction it was given (tx)"
+            raise NestedWrite(msg)
+        try:
+            return self._line.enter(ticket)
+        except Closed:
+            msg = f"{self._path} is closed"
+            raise DatabaseClosed(msg) from None
+
+    def _wait(self, ticket: Ticket[Request]) -> bool:
+        try:
+            return self._line.wait(ticket)
+        except TimedOut:
+            pass
+        if self._at_the_file:
+            raise self._locked()
+        waited_s = clock.now() - ticket.entered_at
+        msg = (
+            f"{self._path}: the write's turn did not come in {waited_s:.3g} s; {len(self._line)} others wait"
+        )
+        raise WriteTimeout(msg, held_by="line")
+
+    # --- with the role
+
+    def _lead(self, ticket: Ticket[Request]) -> None:
+        """Do the work of *ticket*, which is the calling thread's, then go on down the line (W3)."""
+        self._presence.enter()
+        try:
+            if ticket.interrupt is not None and not ticket.started:
+                self._tell(ticket, ticket.interrupt)
+            else:
+                self._serve(ticket, mine=True)
+            self._go_on()
+        except BaseException:
+            self._batch.abandon(ticket)
+            self._go_on()
+            raise
+        finally:
+            self._presence.leave()
+
+    def _go_on(self) -> None:
+        """Serve the line until the role is handed on."""
+        led_at = clock.now()
+        # A statement that the main thread ran for another could be struck by Ctrl-C: it does its own work only.
+        helps = threading.get_ident() != threading.main_thread().ident
+        while True:
+            if self._batch.is_full:
+                self._batch.commit()
+            is_open = self._batch.is_open
+            may_serve = helps and (is_open or clock.now() - led_at < self._config.lead_s)
+            step = self._line.advance(is_open=is_open, may_serve=may_serve)
+            if step is Step.COMMIT:
+                self._batch.commit()
+            elif step is Step.HANDED:
+                return
+            elif step is Step.END:
+                self._end()
+                return
+            elif not self._serve(step, mine=False):
+                return
+
+    def _serve(self, ticket: Ticket[Request], *, mine: bool) -> bool:
+        """Do the work of *ticket* in the batch; return whether the role is still the calling thread's."""
+        if not self._batch.is_open and not self._open(ticket, mine=mine):
+            return mine
+        self._batch.join(ticket)
+        return True
+
+    def _open(self, ticket: Ticket[Request], *, mine: bool) -> bool:
+        """Begin the batch for its first member; where that fails, the ticket is told, or gets the role itself."""
+        if ticket.started:
+            deadline = clock.now() + self._config.write_timeout_s
+        elif mine:
+            deadline = ticket.deadline
+        else:
+            deadline = 0.0  # nobody waits for a lock on another's behalf
+        try:
+            if self._begin(deadline):
+                return True
+            error: Error = self._locked()
+        except Error as failure:
+            error = failure
+        if mine:
+            self._tell(ticket, error)
+        else:
+            self._line.give(ticket)
+        return False
+
+    def _begin(self, deadline: float) -> bool:
+        self._at_the_file = True
+        try:
+            return self._batch.open(deadline)
+        finally:
+            self._at_the_file = False
+
+    def _tell(self, ticket: Ticket[Request], error: BaseException) -> None:
+        ticket.error = error
+        self._line.finish((ticket,))
+
+    def _leave_turn(self, ticket: Ticket[Request]) -> None:
+        try:
+            self._connection.rollback()
+        finally:
+            self._line.finish((ticket,))
+            try:
+                self._go_on()
+            finally:
+                self._presence.leave()
+
+    def _end(self) -> None:
+        self._connection.close()
+        self._ended.release()
+
+    # --- messages
+
+    def _locked(self) -> WriteTimeout:
+        msg = (
+            f"{self._path}: another connection, not of this line, kept the file's write lock past the deadline "
+            "(an sqlite3 shell or another process with an open write transaction?)"
+        )
+        return WriteTimeout(msg, held_by="stranger")
+
+
+def _outcome(ticket: Ticket[Request]) -> object:
+    """Return or raise what came of *ticket*; an interrupt that had to wait comes first."""
+    error = ticket.interrupt or ticket.error
+    if error is None:
+        return ticket.value
+    try:
+        raise error
+    finally:
+        ticket.error = ticket.interrupt = error = None  # no cycle through the traceback
