@@ -1,0 +1,57 @@
+"""The types that follow from a call: what a service writes, and what it gets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import assert_type
+
+import onewriter
+from onewriter import SQL, Config, Database, Migration, ReadTransaction, Result, Transaction
+
+MIGRATIONS = (
+    Migration(
+        1, "initial schema", "CREATE TABLE blob (digest TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT"
+    ),
+    Migration(2, "backfill", lambda tx: tx.execute("UPDATE blob SET size = 0")),
+)
+Row = tuple[None | int | float | str | bytes, ...]
+
+
+def count(tx: ReadTransaction) -> int:
+    """A function of a read transaction; a Transaction is taken too."""
+    return tx.query_value("SELECT count(*) FROM blob", into=int)
+
+
+def opened() -> None:
+    """A Database, which is a context manager too."""
+    assert_type(onewriter.open("data/registry.db"), Database)
+    with onewriter.open(Path("registry.db"), config=Config(readers_max=8), durability="normal") as db:
+        assert_type(db, Database)
+        assert_type(db.path, Path)
+
+
+def reading(db: Database, computed: str) -> None:
+    """Rows, or what `into` names."""
+    assert_type(db.query("SELECT digest, size FROM blob WHERE size > ?", (1024,)), list[Row])
+    assert_type(db.query_one("SELECT digest FROM blob"), Row | None)
+    assert_type(db.query("SELECT size FROM blob", into=int), list[int])
+    assert_type(db.query_one("SELECT size FROM blob", into=int), int | None)
+    assert_type(db.query_value("SELECT count(*) FROM blob", into=int), int)
+    assert_type(db.query_value("SELECT max(size) FROM blob", into=int | None), int | None)
+    assert_type(db.query_value("SELECT max(digest) FROM blob", into=str | None, timeout_s=1.0), str | None)
+    assert_type(db.query_value(SQL(f"SELECT {computed}"), {"name": b""}, into=bytes), bytes)
+    assert_type(db.read(count), int)
+    assert_type(db.read(lambda tx: tx.query_value("SELECT 1.5", into=float)), float)
+    with db.read_transaction() as tx:
+        assert_type(tx, ReadTransaction)
+
+
+def writing(db: Database, rows: Sequence[tuple[str, int]]) -> None:
+    """Results of statements, and what a function returns."""
+    assert_type(db.execute("INSERT INTO blob VALUES (?, ?)", ("digest", 1)), Result)
+    db.execute_many("INSERT INTO blob VALUES (?, ?)", rows)
+    assert_type(db.write(count), int)
+    assert_type(db.write(lambda tx: tx.execute("DELETE FROM blob").changes, timeout_s=2.0, alone=True), int)
+    with db.transaction(timeout_s=2.0) as tx:
+        assert_type(tx, Transaction)
+        with tx.savepoint():
+            tx.execute("DELETE FROM blob")
