@@ -2,14 +2,16 @@
 
 B1  At most one write transaction is open at a time; only the holder of the write role touches the batch.
 B2  A caller hears its outcome, a failure too, only after the commit that holds the state it saw.
-B3  Each request has a savepoint of its own, and where the whole transaction is lost, the others run again, one by one.
+B3  What a request that failed did is undone alone: each but the first has a savepoint of its own, and with the first
+    the transaction is rolled back. Where the transaction is lost under the others, they run again, one by one.
 B4  A request that has its own commit (`alone`) is the only member of its batch.
 
 Members have done their work and wait for the commit. The states, and the method that makes each transition:
 
     CLOSED ──open──> OPEN      BEGIN IMMEDIATE for the first member, up to a deadline
-    OPEN ──join──> OPEN        one more member, behind a savepoint of its own
+    OPEN ──join──> OPEN        one more member, behind a savepoint of its own if it is not the first
     OPEN ──commit──> CLOSED    every member hears its outcome
+    OPEN ──join──> CLOSED      the first member failed: it hears its error, since it saw only what is committed
     OPEN ──_lose──> CLOSED     a statement ended the transaction, or the commit failed: the members go back to the head
                                of the line, each alone, and hear the outcome of that second run
 
@@ -161,21 +163,24 @@ class Batch:
     # --- inside
 
     def _attempt(self, ticket: Ticket[Request]) -> bool:
-        """Run the work behind a savepoint (B3) and keep its outcome; False where the whole transaction is lost."""
+        """Run the work and keep its outcome; False where the whole transaction is lost with it (B3)."""
         connection = self._connection
         if not ticket.started:
             self._waits.add(clock.now() - ticket.entered_at)
         ticket.value = ticket.error = None
+        first = len(self._members) == 1
         connection.start_request()
         try:
-            connection.save()
+            if not first:
+                connection.save()
             ticket.value = ticket.work.run(connection)
             if connection.owes_foreign_keys():
                 raise _broken_foreign_key()
-            connection.release()
+            if not first:
+                connection.release()
         except BaseException as error:  # noqa: BLE001 - it is the caller's, and told once the batch is committed
             ticket.error = error
-            return self._undo()
+            return not first and self._undo()
         finally:
             connection.end_request()
         return True

@@ -44,10 +44,24 @@ class Connection(Handle):
     """A handle with transactions, and what a request needs around its statements."""
 
     def __init__(
-        self, path: Path, *, config: Config, durability: Durability, read_only: bool, deadline: float
+        self,
+        path: Path,
+        *,
+        config: Config,
+        durability: Durability,
+        read_only: bool,
+        deadline: float,
+        immutable: bool = False,
     ) -> None:
-        """Open the file; raises as `Handle`."""
-        super().__init__(path, config=config, durability=durability, read_only=read_only, deadline=deadline)
+        """Open the file; the options and what it raises are `Handle`'s."""
+        super().__init__(
+            path,
+            config=config,
+            durability=durability,
+            read_only=read_only,
+            deadline=deadline,
+            immutable=immutable,
+        )
         self._statement_timeout_s = config.statement_timeout_s
         self._left_s = clock.NEVER  # of the request's time inside SQLite
         self._begun = False
@@ -60,7 +74,7 @@ class Connection(Handle):
         """Begin a write transaction; False where another connection kept the lock past *deadline*."""
         self.busy_until = deadline
         try:
-            self._own(_BEGIN_WRITE)
+            self._run_own(_BEGIN_WRITE)
         except BUSY:
             return False
         except apsw.Error as error:
@@ -87,7 +101,7 @@ class Connection(Handle):
     def commit(self) -> None:
         """Commit; the error of a commit that failed says ``rolled_back``, which the caller may have to correct."""
         try:
-            self._own(_COMMIT)
+            self._run_own(_COMMIT)
         except apsw.Error as error:
             raise translate(error, None) from error
         self._begun = False
@@ -188,7 +202,7 @@ class Connection(Handle):
 
     def unlimited(self) -> None:
         """Take the limit of time from what follows, up to the next `start_request`."""
-        self._left_s = clock.NEVER
+        self._left_s = self.stop_at = clock.NEVER
 
     def end_request(self) -> None:
         """Take back what a request set for itself: ``defer_foreign_keys`` survives a ROLLBACK TO."""

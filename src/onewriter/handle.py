@@ -20,11 +20,11 @@ from typing import Final, cast
 
 import apsw
 
-from . import files
+from . import files, forks
 from .config import Config, Durability
-from .errors import CannotOpen, Error, ReadOnlyDatabase
+from .errors import CannotOpen, Error, ReadOnlyDatabase, ReadTimeout, WriteTimeout
 from .guard import Guard, own
-from .translate import is_known, translate
+from .translate import translate
 from .values import Params, Row
 
 SQLITE_LEAST: Final = (3, 51, 3)
@@ -32,6 +32,7 @@ BUSY: Final = (apsw.BusyError, apsw.LockedError)
 FIX_SNAPSHOT: Final = own("PRAGMA schema_version")  # the first read of a transaction fixes what it sees
 
 STEPS: Final = 20_000  # of SQLite's machine between two looks at the clock: a few milliseconds
+_URI: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
 _POLL_S: Final = 0.001  # constant, since growing pauses let the newest waiter win
 
 
@@ -57,36 +58,59 @@ class Handle:
 
     Raises:
         CannotOpen, NotADatabase, ReadOnlyDatabase, CorruptDatabase: the message names the path.
+        WriteTimeout, ReadTimeout: another connection kept the file locked past *deadline*.
     """
 
     def __init__(
-        self, path: Path, *, config: Config, durability: Durability, read_only: bool, deadline: float
+        self,
+        path: Path,
+        *,
+        config: Config,
+        durability: Durability,
+        read_only: bool,
+        deadline: float,
+        immutable: bool = False,
     ) -> None:
-        """Open and configure; closes again what it opened where that fails."""
+        """Open and configure; closes again what it opened where that fails.
+
+        With *immutable* the file is read as it lies there, without a lock and without a file beside it.
+        """
         check_sqlite(apsw.sqlite_lib_version())
         self.path = path
         self.busy_retries = 0  # how often SQLite said busy here, and nobody else heard
         self.busy_until = deadline
         self.stop_at = math.inf  # when the statement that runs is interrupted
         self._guard = Guard(read_only=read_only)
-        flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+        name, flags = str(path), apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+        if immutable:
+            name, flags = _immutable(path), _URI
         try:
-            self._apsw = apsw.Connection(str(path), flags=flags, vfs=config.vfs)
+            self._apsw = apsw.Connection(name, flags=flags, vfs=config.vfs)
         except (apsw.Error, ValueError) as error:
             raise _opening(error, path) from error
+        forks.register_handle(self)
         try:
-            self._configure(config, durability)
-        except BaseException as error:
+            self._apsw.set_busy_handler(self._keep_waiting)
+            if config.on_connect is not None:
+                config.on_connect(self._apsw)
+            self._prepare(config, durability)
+        except BaseException:
             self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
-            if is_known(error):
-                raise _opening(error, path) from error
             raise
         self._cursor = self._apsw.cursor()
 
+    def _prepare(self, config: Config, durability: Durability) -> None:
+        try:
+            self._configure(config, durability)
+        except BUSY as error:
+            kind = ReadTimeout if self._guard.read_only else WriteTimeout
+            msg = f"cannot open {self.path}: another connection, not of onewriter, kept it locked past the deadline"
+            raise kind(msg, held_by="stranger") from error
+        except apsw.Error as error:
+            raise _opening(error, self.path) from error
+
     def _configure(self, config: Config, durability: Durability) -> None:
-        self._apsw.set_busy_handler(self._keep_waiting)
-        if config.on_connect is not None:
-            config.on_connect(self._apsw)
+        self._apsw.set_busy_handler(self._keep_waiting)  # again: a busy_timeout of on_connect replaces it
         run = self._apsw.execute
         run(f"PRAGMA cache_size = -{config.cache_bytes // 1024}")
         if not self._guard.read_only:
@@ -134,7 +158,33 @@ class Handle:
         """Close; what was open is rolled back. A second call does nothing."""
         self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
 
+    def shed(self) -> bool:
+        """In a forked child: close this copy; False where it is in the middle of a write or of another's call.
+
+        Closing takes no lock and writes nothing, since it makes no checkpoint
+        (https://sqlite.org/c3ref/c_dbconfig_defensive.html#sqlitedbconfignockptonclose); the parent's locks are not
+        this process's to lose. Undoing a write would change the ``-shm``, which both have in memory.
+        """
+        try:
+            if self._apsw.txn_state() == apsw.SQLITE_TXN_WRITE:
+                return False
+            self._apsw.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
+        except apsw.ConnectionClosedError:
+            return True
+        except apsw.Error:
+            return False
+        return True
+
     # --- for the connection built on it
+
+    def _run_own(self, sql: str) -> None:
+        """Run a statement of the library's that returns no row (H3)."""
+        self._guard.trusted = True
+        try:
+            self._cursor.execute(sql)
+        finally:
+            self._guard.trusted = False
 
     def _own(self, sql: str, params: Params = ()) -> list[Row]:
         self._guard.trusted = True
@@ -152,23 +202,28 @@ def check_database(path: Path, vfs: str | None) -> None:
     """Refuse a file that is no SQLite database, without touching it or making a file beside it.
 
     ``immutable`` takes no lock and makes no ``-shm`` (https://sqlite.org/uri.html#uriimmutable), and SQLite itself
-    keeps the file's other locks through the close (files, F1). What the WAL holds is not seen, and not needed.
+    keeps the file's other locks through the close (files, F1). What the WAL holds is not seen: so a file whose first
+    page tells of more pages than it has is not called damaged here. It may be in the middle of a checkpoint, or a
+    process may have died in one, and then the WAL has the rest.
     """
-    name = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     try:
-        probe = apsw.Connection(f"file:{name}?immutable=1", flags=flags, vfs=vfs)
+        probe = apsw.Connection(_immutable(path), flags=_URI, vfs=vfs)
         try:
             probe.execute("PRAGMA schema_version").get  # noqa: B018 - reads the header
+        except apsw.CorruptError:
+            pass
         finally:
             probe.close()
     except (apsw.Error, ValueError) as error:
         raise _opening(error, path) from error
 
 
+def _immutable(path: Path) -> str:
+    name = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return f"file:{name}?immutable=1"
+
+
 def _opening(error: BaseException, path: Path) -> Error:
-    if isinstance(error, BUSY):
-        return CannotOpen(f"cannot open {path}: another connection kept it locked past the deadline")
     if isinstance(error, ValueError):
         return CannotOpen(f"cannot open {path}: {error}")
     ours = translate(error, None, ran="no")

@@ -53,6 +53,7 @@ class Writer:
         self._path = path
         self._line: Line[Request] = Line()
         self._presence = presence
+        self._main = threading.main_thread().ident
         self._ended = threading.Lock()  # held until the connection is closed
         self._ended.acquire()
         # Guarded by the role, but that anybody may read the numbers.
@@ -194,7 +195,7 @@ class Writer:
         """Serve the line until the role is handed on."""
         led_at = clock.now()
         # A statement that the main thread ran for another could be struck by Ctrl-C: it does its own work only.
-        helps = threading.get_ident() != threading.main_thread().ident
+        helps = threading.get_ident() != self._main
         while True:
             if self._batch.is_full:
                 self._batch.commit()

@@ -1,0 +1,234 @@
+"""Readers: one snapshot each, bounded, first come first served, given back clean."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import onewriter
+from onewriter import SQL, Config, Database, DatabaseClosed, ForbiddenStatement, NestedRead, ReadTimeout
+from tests.support.databases import Held, names, open_items
+from tests.support.steps import Call, Steps, calls, wait_until
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    """A database with two readers at most."""
+    with open_items(tmp_path, Config(readers_max=2)) as opened:
+        yield opened
+
+
+class Reading:
+    """A read transaction that is held until it is let go."""
+
+    def __init__(self, db: Database, name: str = "reading") -> None:
+        """Return once it has its snapshot."""
+        self.db = db
+        self.steps = Steps()
+        self.call = Call(self._read, name)
+        self.steps.wait_for("reading")
+
+    def _read(self) -> tuple[list[str], list[str]]:
+        with self.db.read_transaction() as tx:
+            self.steps.mark("reading")
+            self.steps.wait_for("go")
+            first = tx.query("SELECT name FROM item ORDER BY id", into=str)
+            return first, tx.query("SELECT name FROM item ORDER BY id", into=str)
+
+    def let_go(self) -> tuple[list[str], list[str]]:
+        """Let it read, and return what it saw twice."""
+        self.steps.mark("go")
+        return self.call.result()
+
+
+def _wait_for_waiters(db: Database, number: int) -> None:
+    wait_until(lambda: len(db._readers._waiting) == number, f"{number} in the queue")
+
+
+def test_a_snapshot_is_fixed_when_it_begins(db: Database) -> None:
+    """Not at its first query: what is committed in between is not seen."""
+    db.execute("INSERT INTO item (name) VALUES ('before')")
+    reading = Reading(db)
+    db.execute("INSERT INTO item (name) VALUES ('after')")
+    assert reading.let_go() == (["before"], ["before"])
+    assert names(db) == ["before", "after"]
+
+
+def test_a_read_sees_every_write_acknowledged_before_it(db: Database) -> None:
+    """Also another thread's, as soon as that has heard of it."""
+
+    def write_then_read(name: str) -> bool:
+        for index in range(50):
+            db.execute("INSERT INTO item (name) VALUES (?)", (f"{name}{index}",))
+            if db.query_value("SELECT count(*) FROM item WHERE name = ?", (f"{name}{index}",), into=int) != 1:
+                return False
+        return True
+
+    assert all(call.result() for call in calls(lambda n: write_then_read(f"t{n}-"), 8))
+
+
+def test_readers_do_not_wait_for_a_writer(db: Database) -> None:
+    """They see what is committed while a transaction is open."""
+    db.execute("INSERT INTO item (name) VALUES ('a')")
+    held = Held(db)
+    assert names(db) == ["a"]
+    held.let_go()
+    held.call.result()
+
+
+def test_an_invariant_holds_in_every_snapshot(tmp_path: Path) -> None:
+    """Units move between rows; their sum is the same in every read transaction."""
+    with open_items(tmp_path, Config()) as db:
+        db.execute_many("INSERT INTO item (name, size) VALUES (?, 100)", [(f"r{n}",) for n in range(10)])
+        stop = threading.Event()
+
+        def move(seed: int) -> None:
+            for step in range(150):
+                source, target = (seed + step) % 10 + 1, (seed + 3 * step + 1) % 10 + 1
+
+                def work(tx: onewriter.Transaction, source: int = source, target: int = target) -> None:
+                    tx.execute("UPDATE item SET size = size - 1 WHERE id = ?", (source,))
+                    tx.execute("UPDATE item SET size = size + 1 WHERE id = ?", (target,))
+
+                db.write(work)
+
+        def sizes(tx: onewriter.ReadTransaction) -> list[int]:
+            return [
+                tx.query_value("SELECT size FROM item WHERE id = ?", (n,), into=int) for n in range(1, 11)
+            ]
+
+        def check() -> int:
+            seen = 0
+            while not stop.is_set():
+                assert sum(db.read(sizes)) == 1_000
+                seen += 1
+            return seen
+
+        checks = [Call(check) for _ in range(4)]
+        for mover in calls(move, 3):
+            mover.result()
+        stop.set()
+        assert sum(call.result() for call in checks) > 0
+
+
+def test_the_pool_is_bounded_and_tells_who_holds_it(db: Database) -> None:
+    """A read that finds no reader in time says so, by name; nothing ran."""
+    readings = [Reading(db, "first"), Reading(db, "second")]
+    with pytest.raises(ReadTimeout, match=r"all 2 are held: first for .* s, second for") as caught:
+        db.query("SELECT 1", timeout_s=0.05)
+    assert caught.value.ran == "no"
+    stats = db.stats()
+    assert (stats.readers_lent, stats.readers_idle, stats.oldest_reader) == (2, 0, "first")
+    assert stats.oldest_reader_s > 0
+    for reading in readings:
+        reading.let_go()
+    assert db.stats().readers_lent == 0
+
+
+def test_readers_go_to_those_who_asked_first(db: Database) -> None:
+    """A reader that comes back is handed to the longest waiter."""
+    readings = [Reading(db), Reading(db)]
+    order: list[int] = []
+    waiting: list[Call[None]] = []
+
+    def wait(number: int) -> None:
+        with db.read_transaction():
+            order.append(number)
+
+    for number in range(4):
+        waiting.append(Call(partial(wait, number)))
+        _wait_for_waiters(db, number + 1)
+    readings[0].let_go()
+    for call in waiting:
+        call.result()
+    assert order == [0, 1, 2, 3]
+    readings[1].let_go()
+
+
+def test_a_waiter_that_left_gets_no_reader(db: Database) -> None:
+    """Its place in the queue is gone, and the reader goes back to the pool."""
+    readings = [Reading(db), Reading(db)]
+    assert isinstance(Call(lambda: db.query("SELECT 1", timeout_s=0.02)).error(), ReadTimeout)
+    for reading in readings:
+        reading.let_go()
+    assert db.stats().readers_idle == 2
+    assert db.query_value("SELECT 1", into=int) == 1
+
+
+def test_a_read_inside_a_read_is_a_newer_snapshot(db: Database) -> None:
+    """It takes another reader."""
+    with db.read_transaction() as tx:
+        Call(lambda: db.execute("INSERT INTO item (name) VALUES ('new')")).result()
+        assert tx.query("SELECT name FROM item") == []
+        assert names(db) == ["new"]
+
+
+def test_a_thread_that_holds_every_reader_is_told_at_once(db: Database) -> None:
+    """It would wait for itself."""
+    with db.read_transaction(), db.read_transaction(), pytest.raises(NestedRead, match="readers_max"):
+        db.query("SELECT 1")
+    assert names(db) == []
+
+
+def test_a_reader_comes_back_clean_after_an_error(db: Database) -> None:
+    """No transaction is left open on it, whatever ended the block."""
+    for _ in range(4):
+        with pytest.raises(LookupError), db.read_transaction() as tx:
+            tx.query("SELECT * FROM item")
+            raise LookupError
+        with pytest.raises(onewriter.ProgrammingError), db.read_transaction() as tx:
+            tx.query("SELECT nothing")
+    assert db.stats().readers_lent == 0
+    db.execute("INSERT INTO item (name) VALUES ('a')")
+    assert names(db) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO item (name) VALUES ('x')",
+        "INSERT INTO item (name) VALUES ('x') RETURNING id",
+        "DELETE FROM item",
+        "CREATE TABLE t (a)",
+        "CREATE TEMP TABLE t (a)",
+        "DROP TABLE item",
+        "PRAGMA user_version = 3",
+        "REINDEX",
+        "ANALYZE",
+        "BEGIN",
+        "ATTACH ':memory:' AS other",
+    ],
+)
+def test_a_reader_changes_nothing(db: Database, sql: str) -> None:
+    """Whatever would write is refused, again and again, and says where it belongs."""
+    for _ in range(2):
+        with pytest.raises(ForbiddenStatement):
+            db.query(SQL(sql))
+        with pytest.raises(ForbiddenStatement), db.read_transaction() as tx:
+            tx.query(SQL(sql))
+    assert names(db) == []
+    assert db.check() == []
+
+
+def test_a_schema_change_is_seen_by_open_readers(db: Database) -> None:
+    """Statements prepared before it are prepared again."""
+    assert db.query("SELECT * FROM item") == []
+    db.execute("ALTER TABLE item ADD COLUMN extra TEXT DEFAULT 'e'")
+    db.execute("INSERT INTO item (name) VALUES ('a')")
+    assert db.query("SELECT * FROM item") == [(1, "a", 0, "e")]
+
+
+def test_closing_waits_for_readers_and_refuses_new_ones(tmp_path: Path) -> None:
+    """A reader that is out when the time is up is closed when it comes back."""
+    db = open_items(tmp_path, Config(readers_max=1))
+    reading = Reading(db)
+    waiter = Call(lambda: db.query("SELECT 1"))
+    _wait_for_waiters(db, 1)
+    db.close(timeout_s=0.02)
+    assert isinstance(waiter.error(), DatabaseClosed)
+    assert reading.let_go() == ([], [])
+    db.close()
