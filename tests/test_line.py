@@ -13,7 +13,7 @@ from tests.support.steps import Call, calls, wait_until
 
 
 def _ticket(work: int, *, portable: bool = False, alone: bool = False, wait_s: float = 20.0) -> Ticket[int]:
-    return Ticket(work, deadline=clock.now() + wait_s, portable=portable, alone=alone)
+    return Ticket(work, wait_s, portable=portable, alone=alone)
 
 
 def _waiting(line: Line[int], *tickets: Ticket[int]) -> None:
@@ -35,7 +35,7 @@ def test_statements_are_taken_in_the_order_of_their_coming() -> None:
     line.enter(_ticket(0))
     _waiting(line, *(_ticket(n, portable=True) for n in (1, 2, 3)))
     taken: list[int] = []
-    while isinstance(step := line.advance(is_open=False, may_serve=True), Ticket):
+    while isinstance(step := line.advance(is_open=False, serves_until=clock.NEVER), Ticket):
         taken.append(step.work)
         line.finish((step,))
     assert (taken, step) == ([1, 2, 3], Step.HANDED)
@@ -49,7 +49,7 @@ def test_a_function_gets_the_role_on_its_own_thread() -> None:
     mine = _ticket(1)
     _waiting(line, mine)
     call = Call(lambda: line.wait(mine))
-    assert line.advance(is_open=True, may_serve=True) is Step.HANDED
+    assert line.advance(is_open=True, serves_until=clock.NEVER) is Step.HANDED
     assert call.result() is True
     assert mine.state is State.LEADS
 
@@ -59,8 +59,8 @@ def test_nobody_joins_what_one_wants_alone() -> None:
     line: Line[int] = Line()
     line.enter(_ticket(0))
     _waiting(line, _ticket(1, portable=True, alone=True))
-    assert line.advance(is_open=True, may_serve=True) is Step.COMMIT
-    step = line.advance(is_open=False, may_serve=True)
+    assert line.advance(is_open=True, serves_until=clock.NEVER) is Step.COMMIT
+    step = line.advance(is_open=False, serves_until=clock.NEVER)
     assert isinstance(step, Ticket)
     assert step.work == 1
 
@@ -69,7 +69,7 @@ def test_an_open_batch_with_nobody_waiting_is_committed() -> None:
     """The end of the line asks for the commit and keeps the role."""
     line: Line[int] = Line()
     line.enter(_ticket(0))
-    assert line.advance(is_open=True, may_serve=True) is Step.COMMIT
+    assert line.advance(is_open=True, serves_until=clock.NEVER) is Step.COMMIT
     assert line.enter(_ticket(1)) is False
 
 
@@ -82,7 +82,7 @@ def test_a_waiter_whose_time_is_up_leaves() -> None:
     with pytest.raises(TimedOut):
         line.wait(late)
     assert late.state is State.LEFT
-    assert line.advance(is_open=False, may_serve=True) is Step.HANDED
+    assert line.advance(is_open=False, serves_until=clock.NEVER) is Step.HANDED
 
 
 def test_a_ticket_taken_before_its_time_is_up_cannot_leave() -> None:
@@ -91,7 +91,9 @@ def test_a_ticket_taken_before_its_time_is_up_cannot_leave() -> None:
     line.enter(_ticket(0))
     late = _ticket(1, portable=True, wait_s=0.0)
     _waiting(line, late)
-    assert line.advance(is_open=False, may_serve=True) is late  # the holder was quicker than the time-out
+    assert (
+        line.advance(is_open=False, serves_until=clock.NEVER) is late
+    )  # the holder was quicker than the time-out
     call = Call(lambda: line.wait(late))
     late.value = "done"
     line.finish((late,))
@@ -105,7 +107,7 @@ def test_a_role_handed_over_before_the_time_is_up_is_taken() -> None:
     line.enter(_ticket(0))
     late = _ticket(1, wait_s=0.0)
     _waiting(line, late)
-    line.advance(is_open=False, may_serve=True)
+    line.advance(is_open=False, serves_until=clock.NEVER)
     assert line.wait(late) is True
 
 
@@ -116,10 +118,10 @@ def test_what_is_put_back_comes_first_and_alone() -> None:
     members = [_ticket(n, portable=True) for n in (1, 2)]
     _waiting(line, *members, _ticket(3, portable=True))
     for _ in members:
-        line.advance(is_open=True, may_serve=True)
+        line.advance(is_open=True, serves_until=clock.NEVER)
     line.put_back(members)
     order: list[int] = []
-    while isinstance(step := line.advance(is_open=False, may_serve=True), Ticket):
+    while isinstance(step := line.advance(is_open=False, serves_until=clock.NEVER), Ticket):
         order.append(step.work)
         assert step.alone is (step.work in (1, 2))
     assert order == [1, 2, 3]
@@ -131,10 +133,10 @@ def test_what_was_started_cannot_time_out() -> None:
     line.enter(_ticket(0))
     member = _ticket(1, portable=True, wait_s=0.0)
     _waiting(line, member)
-    line.advance(is_open=True, may_serve=True)
+    line.advance(is_open=True, serves_until=clock.NEVER)
     call = Call(lambda: line.wait(member))
     line.put_back((member,))
-    assert line.advance(is_open=False, may_serve=False) is Step.HANDED  # to its own thread
+    assert line.advance(is_open=False, serves_until=0.0) is Step.HANDED  # to its own thread
     assert call.result() is True
 
 
@@ -144,7 +146,7 @@ def test_a_taken_ticket_can_be_given_the_role_after_all() -> None:
     line.enter(_ticket(0))
     taken = _ticket(1, portable=True)
     _waiting(line, taken)
-    assert line.advance(is_open=False, may_serve=True) is taken
+    assert line.advance(is_open=False, serves_until=clock.NEVER) is taken
     call = Call(lambda: line.wait(taken))
     line.give(taken)
     assert call.result() is True
@@ -158,8 +160,8 @@ def test_closing_lets_nobody_in_and_ends_when_empty() -> None:
     assert line.close() is False
     with pytest.raises(Closed):
         line.enter(_ticket(2))
-    assert isinstance(line.advance(is_open=False, may_serve=True), Ticket)
-    assert line.advance(is_open=False, may_serve=True) is Step.END
+    assert isinstance(line.advance(is_open=False, serves_until=clock.NEVER), Ticket)
+    assert line.advance(is_open=False, serves_until=clock.NEVER) is Step.END
 
 
 def test_closing_an_idle_line_gives_the_role_for_good() -> None:
@@ -177,13 +179,13 @@ def test_refusing_spares_what_was_started() -> None:
     line.enter(_ticket(0))
     member, waiter = _ticket(1, portable=True), _ticket(2, portable=True)
     _waiting(line, member, waiter)
-    line.advance(is_open=True, may_serve=True)
+    line.advance(is_open=True, serves_until=clock.NEVER)
     line.put_back((member,))
     error = ValueError()
     line.refuse(error)
     assert line.wait(waiter) is False
     assert waiter.error is error
-    assert line.advance(is_open=False, may_serve=True) is member
+    assert line.advance(is_open=False, serves_until=clock.NEVER) is member
 
 
 def test_every_ticket_has_one_outcome_and_the_role_one_holder(seed: int) -> None:
@@ -205,7 +207,7 @@ def test_every_ticket_has_one_outcome_and_the_role_one_holder(seed: int) -> None
         work(ticket)
         while True:
             inside.release()
-            step = line.advance(is_open=False, may_serve=True)
+            step = line.advance(is_open=False, serves_until=clock.NEVER)
             if not isinstance(step, Ticket):
                 return
             assert inside.acquire(blocking=False), "two holders"

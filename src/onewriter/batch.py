@@ -59,7 +59,11 @@ NOTHING_WRITTEN: Final = BatchStats(writes=0, commits=0, reruns=0, write_wait_s=
 
 
 class Batch:
-    """What is open on the writing connection, and the requests that are in it."""
+    """What is open on the writing connection, and the requests that are in it.
+
+    Attributes:
+        members: the requests in it; it is OPEN while there are any. Only the batch changes them.
+    """
 
     def __init__(self, connection: Connection, line: Line[Request], config: Config, path: Path) -> None:
         """Begin CLOSED."""
@@ -68,23 +72,19 @@ class Batch:
         self._line = line
         self._config = config
         self._path = path
-        self._members: list[Ticket[Request]] = []
+        self.members: list[Ticket[Request]] = []
         self._opened_at = 0.0
+        self.ended_at = 0.0  # when the last one was committed
         self._writes = self._commits = self._reruns = 0
         self._waits = Samples()
         self._commit_times = Samples()
 
     @property
-    def is_open(self) -> bool:
-        """Whether it has members, so that others may join them."""
-        return bool(self._members)
-
-    @property
     def is_full(self) -> bool:
-        """Whether it has gathered enough, by number or by time."""
-        members = len(self._members)
-        return members > 0 and (
-            members >= self._config.batch_max or clock.now() - self._opened_at >= self._config.batch_s
+        """Whether it has gathered enough, by number or by time; for one that is OPEN."""
+        return (
+            len(self.members) >= self._config.batch_max
+            or clock.now() - self._opened_at >= self._config.batch_s
         )
 
     def open(self, deadline: float) -> bool:
@@ -99,8 +99,12 @@ class Batch:
 
     def join(self, ticket: Ticket[Request]) -> None:
         """Do the work of *ticket*; what came of it is told at the commit."""
-        self._members.append(ticket)
+        self.members.append(ticket)
         self._line.joined(ticket)
+        if ticket.started:
+            ticket.value = ticket.error = None
+        else:
+            self._waits.add(self._opened_at - ticket.entered_at)
         if not self._attempt(ticket):
             self._lose(ticket)
         elif ticket.alone:
@@ -108,14 +112,15 @@ class Batch:
 
     def commit(self) -> None:
         """End it: every member hears its outcome, or they run again one by one."""
-        members, self._members = self._members, []
+        members, self.members = self.members, []
+        started = clock.now()
         try:
-            self._timed_commit()
+            self._connection.commit()
         except Error as error:
             self._commit_failed(members, error)
             return
-        self._writes += len(members)
         self._line.finish(members)
+        self._count(started, len(members))
 
     def commit_turn(self) -> None:
         """Commit what a thread that has the role for itself has open.
@@ -124,21 +129,22 @@ class Batch:
             OutcomeUnknown: it may be durable or not.
             Error: the commit failed and was rolled back.
         """
-        self._writes += 1
+        started = clock.now()
         try:
-            self._timed_commit()
+            self._connection.commit()
         except Error as error:
             self._connection.rollback()
             if self._may_be_durable(error):
                 raise self._unknown() from error
             raise
+        self._count(started, 1)
 
     def abandon(self, ticket: Ticket[Request]) -> None:
         """Give up what is open after something that should not happen struck the holder, whose ticket *ticket* is.
 
         Nobody can say how far it had come, and so the members are told.
         """
-        members, self._members = self._members, []
+        members, self.members = self.members, []
         if ticket not in members and ticket.state is State.LEADS:
             members.append(ticket)
         self._connection.rollback()
@@ -165,24 +171,21 @@ class Batch:
     def _attempt(self, ticket: Ticket[Request]) -> bool:
         """Run the work and keep its outcome; False where the whole transaction is lost with it (B3)."""
         connection = self._connection
-        if not ticket.started:
-            self._waits.add(clock.now() - ticket.entered_at)
-        ticket.value = ticket.error = None
-        first = len(self._members) == 1
+        first = len(self.members) == 1
         connection.start_request()
         try:
             if not first:
                 connection.save()
             ticket.value = ticket.work.run(connection)
-            if connection.owes_foreign_keys():
+            if not connection.end_request():
                 raise _broken_foreign_key()
             if not first:
                 connection.release()
         except BaseException as error:  # noqa: BLE001 - it is the caller's, and told once the batch is committed
             ticket.error = error
-            return not first and self._undo()
-        finally:
+            kept = not first and self._undo()
             connection.end_request()
+            return kept
         return True
 
     def _undo(self) -> bool:
@@ -199,18 +202,19 @@ class Batch:
     def _lose(self, culprit: Ticket[Request]) -> None:
         """Roll the batch back and have its members run again; see the module for the culprit."""
         self._connection.rollback()
-        members, self._members = self._members, []
+        members, self.members = self.members, []
         if len(members) == 1 or isinstance(culprit.error, StatementTimeout):
             members.remove(culprit)
             self._writes += 1
             self._line.finish((culprit,))
         self._again(members)
 
-    def _timed_commit(self) -> None:
-        started = clock.now()
-        self._connection.commit()
+    def _count(self, started: float, writes: int) -> None:
+        """Count a commit that began at *started*."""
+        self._writes += writes
         self._commits += 1
-        self._commit_times.add(clock.now() - started)
+        self.ended_at = clock.now()
+        self._commit_times.add(self.ended_at - started)
 
     def _commit_failed(self, members: list[Ticket[Request]], error: Error) -> None:
         self._connection.rollback()

@@ -21,14 +21,15 @@ def deadline(timeout_s: float | None, default_s: float) -> float:
     """Return the moment *timeout_s* seconds from now (*default_s* where it is None)."""
     if timeout_s is None:
         return monotonic() + default_s
-    if not _is_duration(timeout_s):
-        msg = f"timeout_s must be a number of seconds, 0 or more and finite, not {timeout_s!r}"
-        raise ProgrammingError(msg)
+    check_duration(timeout_s)
     return monotonic() + timeout_s
 
 
-def _is_duration(value: object) -> bool:
-    return isinstance(value, (int, float)) and 0 <= value < math.inf
+def check_duration(timeout_s: object) -> None:
+    """Refuse what is no number of seconds to wait."""
+    if not isinstance(timeout_s, (int, float)) or not 0 <= timeout_s < math.inf:
+        msg = f"timeout_s must be a number of seconds, 0 or more and finite, not {timeout_s!r}"
+        raise ProgrammingError(msg)
 
 
 def wait_s(at: float) -> float:

@@ -74,11 +74,14 @@ class Connection(Handle):
         """Begin a write transaction; False where another connection kept the lock past *deadline*."""
         self.busy_until = deadline
         try:
-            self._run_own(_BEGIN_WRITE)
+            self._guard.trusted = True
+            self._cursor.execute(_BEGIN_WRITE)
         except BUSY:
             return False
         except apsw.Error as error:
             raise translate(error, None, ran="no") from error
+        finally:
+            self._guard.trusted = self.waits_for_lock = False
         self._begun = True
         self.killed_by = None
         return True
@@ -101,9 +104,12 @@ class Connection(Handle):
     def commit(self) -> None:
         """Commit; the error of a commit that failed says ``rolled_back``, which the caller may have to correct."""
         try:
-            self._run_own(_COMMIT)
+            self._guard.trusted = True
+            self._cursor.execute(_COMMIT)
         except apsw.Error as error:
             raise translate(error, None) from error
+        finally:
+            self._guard.trusted = False
         self._begun = False
 
     def rollback(self) -> None:
@@ -179,13 +185,6 @@ class Connection(Handle):
         except apsw.Error as error:
             raise translate(error, None) from error
 
-    def owes_foreign_keys(self) -> bool:
-        """Whether a deferred foreign key is broken, which would fail the COMMIT and not the RELEASE.
-
-        https://sqlite.org/c3ref/c_dbstatus_options.html#sqlitedbstatusdeferredfks
-        """
-        return self._apsw.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0] != 0
-
     def is_idle(self) -> bool:
         """Whether no transaction is open and no cursor half-read, which only the transaction's state tells.
 
@@ -204,16 +203,24 @@ class Connection(Handle):
         """Take the limit of time from what follows, up to the next `start_request`."""
         self._left_s = self.stop_at = clock.NEVER
 
-    def end_request(self) -> None:
-        """Take back what a request set for itself: ``defer_foreign_keys`` survives a ROLLBACK TO."""
+    def end_request(self) -> bool:
+        """End a request; False where it left a deferred foreign key broken, which the COMMIT would fail for.
+
+        https://sqlite.org/c3ref/c_dbstatus_options.html#sqlitedbstatusdeferredfks
+        """
+        sound = self._apsw.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0] == 0
         if self._guard.deferred:
-            self._own(_UNDEFER)
+            self._own(
+                _UNDEFER
+            )  # it survives a ROLLBACK TO, and takes the broken keys that it had put off with it
+        return sound
 
     # --- SQL of callers
 
     def rows(self, sql: str, params: Params) -> list[Row]:
         """Run one statement to its end and return its rows."""
-        self._check(sql, params)
+        if sql not in self._checked or type(params) is not tuple:
+            self._check(sql, params)
         started = time.monotonic()
         self.stop_at = started + self._left_s
         try:
@@ -225,7 +232,8 @@ class Connection(Handle):
 
     def named_rows(self, sql: str, params: Params) -> tuple[list[Row], Sequence[str]]:
         """Run one statement to its end; return its rows and, where there are any, the names of its columns."""
-        self._check(sql, params)
+        if sql not in self._checked or type(params) is not tuple:
+            self._check(sql, params)
         started = time.monotonic()
         self.stop_at = started + self._left_s
         try:
@@ -301,8 +309,7 @@ class Connection(Handle):
     # --- inside
 
     def _check(self, sql: str, params: Params) -> None:
-        if type(params) is not tuple:
-            check_params(params)
+        check_params(params)
         if sql not in self._checked:
             _check_text(sql)
             if len(self._checked) >= _CHECKED_MAX:

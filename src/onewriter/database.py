@@ -30,7 +30,7 @@ from .readers import Readers
 from .requests import Function, ManyStatements, Request, Statement
 from .stats import Stats, gather
 from .transaction import ReadTransaction, Transaction
-from .values import SQL, Params, Result, Row, Value, check_params
+from .values import SQL, Params, Result, Row, Value
 from .writer import Writer
 
 T = TypeVar("T")
@@ -60,6 +60,7 @@ class Database:
         self._closing = threading.Lock()
         self._closed = False  # written under _closing
         self._forked = False
+        self._live = self._writer  # None once it must not be used: what a call asks first
         forks.register(self)
 
     # --- writing
@@ -77,7 +78,6 @@ class Database:
             OutcomeUnknown: the commit's sync failed.
             NestedWrite: this thread is writing already; use its transaction.
         """
-        check_params(params)
         return cast("Result", self._perform(Statement(sql, params), timeout_s, portable=True))
 
     def execute_many(
@@ -121,8 +121,10 @@ class Database:
             NestedWrite: this thread is writing already; use its transaction and its ``savepoint()``.
         """
         writer = self._for_writing()
-        deadline = clock.deadline(timeout_s, self.config.write_timeout_s)
-        with writer.transaction(deadline) as transaction:
+        if timeout_s is None:
+            timeout_s = self.config.write_timeout_s
+        clock.check_duration(timeout_s)
+        with writer.transaction(timeout_s) as transaction:
             yield transaction
 
     # --- reading
@@ -322,6 +324,7 @@ class Database:
             raise NestedWrite(msg)
         with self._closing:
             first, self._closed = not self._closed, True
+            self._live = None
         self._readers.close(deadline)
         if self._writer is not None:
             self._writer.close(deadline)  # last, so that its close ends the WAL
@@ -348,9 +351,12 @@ class Database:
     def _perform(
         self, request: Request, timeout_s: float | None, *, portable: bool, alone: bool = False
     ) -> object:
-        writer = self._for_writing()
-        deadline = clock.deadline(timeout_s, self.config.write_timeout_s)
-        return writer.perform(request, deadline=deadline, portable=portable, alone=alone)
+        writer = self._live or self._for_writing()
+        if timeout_s is None:
+            timeout_s = self.config.write_timeout_s
+        else:
+            clock.check_duration(timeout_s)
+        return writer.perform(request, timeout_s, portable=portable, alone=alone)
 
     def _for_writing(self) -> Writer:
         self._check_usable()
@@ -388,6 +394,7 @@ class Database:
     def disown(self) -> list[object]:
         """In a forked child: refuse all use, and return what must be kept and never closed there."""
         self._forked = True
+        self._live = None
         return [self._writer, self._readers]
 
 

@@ -22,7 +22,15 @@ import apsw
 
 from . import files, forks
 from .config import Config, Durability
-from .errors import CannotOpen, Error, ReadOnlyDatabase, ReadTimeout, WriteTimeout
+from .errors import (
+    CannotOpen,
+    Error,
+    NotADatabase,
+    OperationalError,
+    ProgrammingError,
+    ReadTimeout,
+    WriteTimeout,
+)
 from .guard import Guard, own
 from .translate import translate
 from .values import Params, Row
@@ -79,6 +87,7 @@ class Handle:
         self.path = path
         self.busy_retries = 0  # how often SQLite said busy here, and nobody else heard
         self.busy_until = deadline
+        self.waits_for_lock = False  # since the last `begin_write` began
         self.stop_at = math.inf  # when the statement that runs is interrupted
         self._guard = Guard(read_only=read_only)
         name, flags = str(path), apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
@@ -145,6 +154,7 @@ class Handle:
 
     def _keep_waiting(self, _tries: int) -> bool:
         self.busy_retries += 1
+        self.waits_for_lock = True
         left = self.busy_until - time.monotonic()
         if left <= 0:
             return False
@@ -178,14 +188,6 @@ class Handle:
 
     # --- for the connection built on it
 
-    def _run_own(self, sql: str) -> None:
-        """Run a statement of the library's that returns no row (H3)."""
-        self._guard.trusted = True
-        try:
-            self._cursor.execute(sql)
-        finally:
-            self._guard.trusted = False
-
     def _own(self, sql: str, params: Params = ()) -> list[Row]:
         self._guard.trusted = True
         try:
@@ -204,8 +206,12 @@ def check_database(path: Path, vfs: str | None) -> None:
     ``immutable`` takes no lock and makes no ``-shm`` (https://sqlite.org/uri.html#uriimmutable), and SQLite itself
     keeps the file's other locks through the close (files, F1). What the WAL holds is not seen: so a file whose first
     page tells of more pages than it has is not called damaged here. It may be in the middle of a checkpoint, or a
-    process may have died in one, and then the WAL has the rest.
+    process may have died in one, and then the WAL has the rest. A file of one byte is empty to SQLite, for the sake of
+    an old file system; here it is somebody's.
     """
+    if files.size(path) == 1:
+        msg = f"cannot open {path}: file is not a database"
+        raise NotADatabase(msg, code="SQLITE_NOTADB", extended_code="SQLITE_NOTADB")
     try:
         probe = apsw.Connection(_immutable(path), flags=_URI, vfs=vfs)
         try:
@@ -230,5 +236,5 @@ def _opening(error: BaseException, path: Path) -> Error:
     reason = str(ours)
     if isinstance(error, apsw.CantOpenError) and not files.look_at(path):
         reason = "there is no such file"
-    kind = type(ours) if isinstance(ours, (CannotOpen, ReadOnlyDatabase)) or ours.code else CannotOpen
+    kind = CannotOpen if type(ours) in (OperationalError, ProgrammingError) else type(ours)
     return kind(f"cannot open {path}: {reason}", ran="no", code=ours.code, extended_code=ours.extended_code)

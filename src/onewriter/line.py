@@ -11,19 +11,19 @@ L5  The role is free only while nobody waits.
 
 States of a ticket, and who makes each transition (all under ``_lock``):
 
-    NEW ──enter──> LEADS            the role was free: the entering thread takes it
-    NEW ──enter──> WAITS            somebody holds it
-    WAITS ──advance──> TAKEN        the holder will do its work (``portable`` ones only)
-    WAITS ──advance──> LEADS        the holder gives the role to the ticket's own thread, and has it no more
-    WAITS ──_settle──> LEFT          its deadline has passed, or its thread was interrupted (L4)
-    LEADS ──joined──> TAKEN         the holder's own work is done but not committed; whoever holds the role finishes it
-    TAKEN ──give──> LEADS           the holder will not do its work after all, and has the role no more
-    TAKEN, LEADS ──put_back──> WAITS  the holder could not finish it: first in line again, now ``alone``, ``started``
-    TAKEN, LEADS ──finish──> DONE   the holder tells its outcome
-    WAITS ──refuse──> DONE          the line is closing and will not wait for it
+    NEW ──enter──> LEADS              the role was free: the entering thread takes it
+    NEW ──enter──> WAITS              somebody holds it
+    WAITS ──advance──> TAKEN          the holder will do its work (``portable`` ones only)
+    WAITS ──advance──> LEADS          the holder gives the role to the ticket's own thread, and has it no more
+    WAITS ──_settle──> LEFT           its deadline has passed, or its thread was interrupted (L4)
+    WAITS ──refuse──> DONE            the line is closing and will not wait for it
+    TAKEN ──give──> LEADS             the holder will not do its work after all, and has the role no more
+    LEADS ──joined──> TAKEN           the holder's own work is done but not committed; whoever holds the role ends it
+    TAKEN, LEADS ──finish──> DONE     the holder tells its outcome
+    TAKEN, LEADS ──put_back──> WAITS  the holder could not end it: first in line again, now ``alone``, ``started``
 
-Waking: each of LEADS by `advance` and DONE is announced by one release of the ticket's ``wake``, under the lock that
-guards the state. So a waiter whose wait timed out or was interrupted asks the state under the lock, and never the
+Waking: each of LEADS by `advance` and DONE is announced by one release of the ticket's ``wake``, where it has one,
+under the lock that guards the state. So a waiter whose wait timed out or was interrupted asks the state under the lock, and never the
 wait's return value; what it then leaves in ``wake`` it takes out, so that a release never finds it released. Plain
 locks are used, not conditions: an interrupt can leave a condition locked.
 
@@ -63,6 +63,11 @@ class Step(enum.Enum):
     END = "end"  # the line is closed and empty: the role is the holder's for good
 
 
+# Looking a member up in its class is slow in Python 3.11, and these are looked up several times a write.
+_NEW, _WAITS, _TAKEN, _LEADS, _DONE, _LEFT = State
+_COMMIT, _HANDED, _END = Step
+
+
 class Closed(Exception):
     """The line takes no more tickets."""
 
@@ -86,34 +91,21 @@ class Ticket(Generic[W]):
         interrupt: what interrupted its thread while it could not leave.
     """
 
-    __slots__ = (
-        "alone",
-        "deadline",
-        "entered_at",
-        "error",
-        "interrupt",
-        "portable",
-        "started",
-        "state",
-        "value",
-        "wake",
-        "work",
-    )
+    # Defaults in the class, not in each ticket: a lone write makes one, uses it for little and drops it.
+    started = False
+    state = _NEW  # written under the line's lock
+    value: object = None  # value and error: written by the holder of the role before DONE
+    error: BaseException | None = None
+    interrupt: BaseException | None = None  # its own thread's
+    wake: threading.Lock | None = None  # made under the line's lock when its thread is to wait
 
-    def __init__(self, work: W, *, deadline: float, portable: bool, alone: bool) -> None:
-        """Describe the request; `Line.enter` gives it its place."""
+    def __init__(self, work: W, timeout_s: float, *, portable: bool, alone: bool) -> None:
+        """Describe the request, which may wait for *timeout_s* from now; `Line.enter` gives it its place."""
         self.work = work
-        self.deadline = deadline
-        self.entered_at = clock.now()
+        self.entered_at = now = clock.now()
+        self.deadline = now + timeout_s
         self.portable = portable
         self.alone = alone
-        self.started = False
-        self.state = State.NEW  # written under the line's lock
-        self.value: object = None  # value and error: written by the holder of the role before DONE
-        self.error: BaseException | None = None
-        self.interrupt: BaseException | None = None  # its own thread's
-        self.wake = threading.Lock()
-        self.wake.acquire()
 
 
 class Line(Generic[W]):
@@ -141,11 +133,12 @@ class Line(Generic[W]):
             if self._closed:
                 raise Closed
             if self._held:
-                ticket.state = State.WAITS
+                ticket.state = _WAITS
+                ticket.wake = _closed_lock()
                 self._waiting[ticket] = None
                 return False
             self._held = True
-            ticket.state = State.LEADS
+            ticket.state = _LEADS
             return True
 
     def wait(self, ticket: Ticket[W]) -> bool:
@@ -154,63 +147,70 @@ class Line(Generic[W]):
         Raises:
             TimedOut: its deadline passed first; nothing of it has run or will run (L4).
         """
-        deadline = clock.NEVER if ticket.started or ticket.state is State.TAKEN else ticket.deadline
+        deadline = clock.NEVER if ticket.started or ticket.state is _TAKEN else ticket.deadline
+        wake = ticket.wake or self._make_wake(ticket)
         while True:
             try:
-                woken = ticket.wake.acquire(timeout=clock.wait_s(deadline))
-                state = ticket.state if woken else self._settle(ticket)
+                woken = wake.acquire(timeout=clock.wait_s(deadline))
+                state = ticket.state if woken else self._settle(ticket, wake)
             except BaseException as error:
-                state = self._settle(ticket)
-                if state is State.LEFT:
+                state = self._settle(ticket, wake)
+                if state is _LEFT:
                     raise
                 ticket.interrupt = ticket.interrupt or error
-            if state is State.LEADS:
+            if state is _LEADS:
                 return True
-            if state is State.DONE:
+            if state is _DONE:
                 return False
-            if state is State.LEFT:
+            if state is _LEFT:
                 raise TimedOut
             deadline = clock.NEVER  # it was started: its outcome will come
 
-    def _settle(self, ticket: Ticket[W]) -> State:
+    def _make_wake(self, ticket: Ticket[W]) -> threading.Lock:
+        """Give a ticket that did not wait when it entered what it can wait for; released if it need not."""
+        with self._lock:
+            wake = ticket.wake = _closed_lock()
+            if ticket.state is _LEADS or ticket.state is _DONE:
+                wake.release()
+            return wake
+
+    def _settle(self, ticket: Ticket[W], wake: threading.Lock) -> State:
         """After a wait that was not woken: leave if that can be, and return the true state."""
         with self._lock:
-            if ticket.state is State.WAITS and not ticket.started:
-                ticket.state = State.LEFT
+            if ticket.state is _WAITS and not ticket.started:
+                ticket.state = _LEFT
                 del self._waiting[ticket]
-            ticket.wake.acquire(blocking=False)
+            wake.acquire(blocking=False)
             return ticket.state
 
-    def advance(self, *, is_open: bool, may_serve: bool) -> Ticket[W] | Step:
+    def advance(self, *, is_open: bool, serves_until: float) -> Ticket[W] | Step:
         """Tell the holder what is next; for the holder of the role only.
 
-        *is_open* says that something is open which the next may join, unless it wants to be alone; *may_serve* that
-        the holder may do the work of other threads.
+        *is_open* says that something is open which the next may join, unless it wants to be alone; *serves_until*
+        up to which moment the holder may do the work of other threads.
         """
         with self._lock:
-            head = next(iter(self._waiting), None)
-            if head is None:
+            if not self._waiting:
                 if is_open:
-                    return Step.COMMIT
+                    return _COMMIT
                 if self._closed:
-                    return Step.END
+                    return _END
                 self._held = False  # L5
-                return Step.HANDED
+                return _HANDED
+            head = next(iter(self._waiting))
             if is_open and head.alone:
-                return Step.COMMIT
+                return _COMMIT
             del self._waiting[head]  # L2: always the first
-            if head.portable and may_serve:
-                head.state = State.TAKEN
+            if head.portable and clock.now() < serves_until:
+                head.state = _TAKEN
                 return head
-            head.state = State.LEADS  # L1: from here on the role is its thread's
-            head.wake.release()
-            return Step.HANDED
+            _tell(head, _LEADS)  # L1: from here on the role is its thread's
+            return _HANDED
 
     def give(self, ticket: Ticket[W]) -> None:
         """Give the role to the thread of *ticket*, which was taken; for the holder of the role only (L1)."""
         with self._lock:
-            ticket.state = State.LEADS
-            ticket.wake.release()
+            _tell(ticket, _LEADS)
 
     def joined(self, ticket: Ticket[W]) -> None:
         """Note that the work of *ticket* is done, but for the end of what it shares; for the holder of the role only.
@@ -218,20 +218,19 @@ class Line(Generic[W]):
         No lock is needed: whoever holds the role is the only one to change the state of a ticket that leads or is
         taken, and its own thread looks at it only after this, or woken by another change.
         """
-        ticket.state = State.TAKEN
+        ticket.state = _TAKEN
 
     def finish(self, tickets: Iterable[Ticket[W]]) -> None:
         """Tell each of *tickets* its outcome, in order; for the holder of the role only (L3)."""
         with self._lock:
             for ticket in tickets:
-                ticket.state = State.DONE
-                ticket.wake.release()
+                _tell(ticket, _DONE)
 
     def put_back(self, tickets: Iterable[Ticket[W]]) -> None:
         """Put *tickets* before all others, in their order, each alone from now on; for the holder of the role only."""
         with self._lock:
             for ticket in reversed(list(tickets)):
-                ticket.state = State.WAITS
+                ticket.state = _WAITS
                 ticket.alone = ticket.started = True
                 self._waiting[ticket] = None
                 self._waiting.move_to_end(ticket, last=False)
@@ -255,5 +254,17 @@ class Line(Generic[W]):
             for ticket in refused:
                 del self._waiting[ticket]
                 ticket.error = error
-                ticket.state = State.DONE
-                ticket.wake.release()
+                _tell(ticket, _DONE)
+
+
+def _closed_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+def _tell(ticket: Ticket[W], state: State) -> None:
+    """Change the state, under the line's lock, and wake the ticket's thread if it waits."""
+    ticket.state = state
+    if ticket.wake is not None:
+        ticket.wake.release()

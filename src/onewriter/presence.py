@@ -11,29 +11,24 @@ from pathlib import Path
 
 
 class Presence:
-    """The threads that hold the write role of one file."""
+    """The threads that write to one file.
 
-    __slots__ = ("_key", "_users", "_writing")
+    Attributes:
+        writing: identifiers of the threads that write or wait for their turn. Each thread adds and removes only
+            itself, and asks only about itself; a set's own operations are atomic. So no lock is needed.
+    """
+
+    __slots__ = ("_key", "_users", "writing")
 
     def __init__(self, key: tuple[int, int]) -> None:
         """Begin with none; *key* is the file's."""
         self._key = key
         self._users = 0  # open databases; guarded by the module's _lock
-        # Each thread adds and removes only itself, and asks only about itself: no lock is needed for the answer to
-        # be true, and a set's own operations are atomic.
-        self._writing: set[int] = set()
-
-    def enter(self) -> None:
-        """Note that the calling thread holds the role."""
-        self._writing.add(threading.get_ident())
-
-    def leave(self) -> None:
-        """Note that it holds it no more."""
-        self._writing.discard(threading.get_ident())
+        self.writing: set[int] = set()
 
     def is_writing(self) -> bool:
         """Whether the calling thread is writing."""
-        return threading.get_ident() in self._writing
+        return threading.get_ident() in self.writing
 
     def release(self) -> None:
         """Note that one database of the file was closed."""
@@ -63,12 +58,24 @@ def of(path: Path) -> Presence:
 
 def is_open(path: Path) -> bool:
     """Whether a database of this process has the file at *path* open."""
+    with _lock:
+        return _key(path) in _of_files
+
+
+def is_writing(path: Path) -> bool:
+    """Whether the calling thread is writing to the file at *path*, through whichever database."""
+    key = _key(path)
+    with _lock:
+        found = _of_files.get(key) if key is not None else None
+    return found is not None and found.is_writing()
+
+
+def _key(path: Path) -> tuple[int, int] | None:
     try:
         state = path.stat()
-    except FileNotFoundError:
-        return False
-    with _lock:
-        return (state.st_dev, state.st_ino) in _of_files
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
 
 
 def forget_all() -> None:

@@ -13,11 +13,11 @@ batch open, where that may join it) or nobody waits. Then the thread waits for i
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from . import clock
 from .batch import Batch, BatchStats
@@ -29,12 +29,13 @@ from .errors import (
     NestedWrite,
     WriteTimeout,
 )
-from .line import Closed, Line, Step, Ticket, TimedOut
+from .line import Closed, Line, State, Step, Ticket, TimedOut
 from .presence import Presence
 from .requests import Request
 from .transaction import Transaction
 
-_log = logging.getLogger(__name__)
+_DONE = State.DONE  # looked up once: see `line`
+_COMMIT, _END = Step.COMMIT, Step.END
 
 
 class _Interactive:
@@ -59,52 +60,68 @@ class Writer:
         # Guarded by the role, but that anybody may read the numbers.
         self._connection = connection
         self._batch = Batch(connection, self._line, config, path)
-        self._at_the_file = False  # waiting for another connection's lock
 
     # --- for callers
 
-    def perform(self, work: Request, *, deadline: float, portable: bool, alone: bool) -> object:
+    def perform(self, work: Request, timeout_s: float, *, portable: bool, alone: bool) -> object:
         """Have *work* done and committed, and return its value.
 
         Raises:
-            WriteTimeout: its turn did not come by *deadline*; nothing ran.
+            WriteTimeout: its turn did not come within *timeout_s*; nothing ran.
             NestedWrite: the calling thread is writing already.
             DatabaseClosed: the line is closed.
         """
-        ticket = Ticket(work, deadline=deadline, portable=portable, alone=alone)
-        leads = self._enter(ticket)
-        while leads or self._wait(ticket):
-            leads = False
-            self._lead(ticket)
-        return _outcome(ticket)
+        with_role = self._presence.writing
+        me = threading.get_ident()
+        if me in with_role:
+            raise _nested()
+        with_role.add(me)
+        try:
+            ticket = Ticket(work, timeout_s, portable=portable, alone=alone)
+            leads = self._enter(ticket)
+            while leads or (ticket.state is not _DONE and self._wait(ticket)):
+                leads = False
+                self._lead(ticket)
+        finally:
+            with_role.discard(me)
+        if ticket.error is None and ticket.interrupt is None:
+            return ticket.value
+        return _fail(ticket)
 
     @contextmanager
-    def turn(self, deadline: float) -> Generator[Connection]:
+    def turn(self, timeout_s: float) -> Generator[Connection]:
         """Give the calling thread the role, with no transaction open, for the length of a block.
 
         Raises:
             WriteTimeout, NestedWrite, DatabaseClosed: as `perform`.
         """
-        ticket: Ticket[Request] = Ticket(_Interactive(), deadline=deadline, portable=False, alone=True)
-        if not self._enter(ticket) and not self._wait(ticket):
-            _outcome(ticket)  # it was refused, and this raises
-        self._presence.enter()
+        me = threading.get_ident()
+        if me in self._presence.writing:
+            raise _nested()
+        self._presence.writing.add(me)
         try:
-            self._batch.note_wait(clock.now() - ticket.entered_at)
-            if ticket.interrupt is not None:
-                raise ticket.interrupt
-            yield self._connection
+            ticket: Ticket[Request] = Ticket(_Interactive(), timeout_s, portable=False, alone=True)
+            if not self._enter(ticket) and not self._wait(ticket):
+                _fail(ticket)  # it was refused
+            try:
+                self._batch.note_wait(clock.now() - ticket.entered_at)
+                if ticket.interrupt is not None:
+                    raise ticket.interrupt
+                yield self._connection
+            finally:
+                self._leave_turn(ticket)
         finally:
-            self._leave_turn(ticket)
+            self._presence.writing.discard(me)
 
     @contextmanager
-    def transaction(self, deadline: float) -> Generator[Transaction]:
+    def transaction(self, timeout_s: float) -> Generator[Transaction]:
         """Give the calling thread a write transaction of its own for the length of a block.
 
         It is committed at the end of the block, and rolled back where the block raises.
         """
-        with self.turn(deadline) as connection:
-            if not self._begin(deadline):
+        deadline = clock.now() + timeout_s
+        with self.turn(timeout_s) as connection:
+            if not self._batch.open(deadline):
                 raise self._locked()
             connection.start_request()
             transaction = Transaction(connection)
@@ -151,9 +168,6 @@ class Writer:
     # --- entering and waiting, without the role
 
     def _enter(self, ticket: Ticket[Request]) -> bool:
-        if self._presence.is_writing():
-            msg = "this thread is writing to the same file already: use the transaction it was given (tx)"
-            raise NestedWrite(msg)
         try:
             return self._line.enter(ticket)
         except Closed:
@@ -165,7 +179,7 @@ class Writer:
             return self._line.wait(ticket)
         except TimedOut:
             pass
-        if self._at_the_file:
+        if self._connection.waits_for_lock:
             raise self._locked()
         waited_s = clock.now() - ticket.entered_at
         msg = (
@@ -177,47 +191,48 @@ class Writer:
 
     def _lead(self, ticket: Ticket[Request]) -> None:
         """Do the work of *ticket*, which is the calling thread's, then go on down the line (W3)."""
-        self._presence.enter()
         try:
             if ticket.interrupt is not None and not ticket.started:
                 self._tell(ticket, ticket.interrupt)
-            else:
-                self._serve(ticket, mine=True)
+            elif self._batch.members or self._open(ticket, mine=True):
+                self._batch.join(ticket)
             self._go_on()
         except BaseException:
             self._batch.abandon(ticket)
             self._go_on()
             raise
-        finally:
-            self._presence.leave()
 
     def _go_on(self) -> None:
         """Serve the line until the role is handed on."""
-        led_at = clock.now()
+        batch, advance = self._batch, self._line.advance
         # A statement that the main thread ran for another could be struck by Ctrl-C: it does its own work only.
-        helps = threading.get_ident() != self._main
+        # Any other thread helps freely while its own outcome is open, and for a while after.
+        serves_until = clock.NEVER if threading.get_ident() != self._main else 0.0
         while True:
-            if self._batch.is_full:
-                self._batch.commit()
-            is_open = self._batch.is_open
-            may_serve = helps and (is_open or clock.now() - led_at < self._config.lead_s)
-            step = self._line.advance(is_open=is_open, may_serve=may_serve)
-            if step is Step.COMMIT:
-                self._batch.commit()
-            elif step is Step.HANDED:
-                return
-            elif step is Step.END:
-                self._end()
-                return
-            elif not self._serve(step, mine=False):
+            if batch.members and batch.is_full:
+                serves_until = self._commit(serves_until)
+            step = advance(is_open=bool(batch.members), serves_until=serves_until)
+            if isinstance(step, Ticket):
+                if not self._serve(step):
+                    return
+            elif step is _COMMIT:
+                serves_until = self._commit(serves_until)
+            else:
+                if step is _END:
+                    self._end()
                 return
 
-    def _serve(self, ticket: Ticket[Request], *, mine: bool) -> bool:
-        """Do the work of *ticket* in the batch; return whether the role is still the calling thread's."""
-        if not self._batch.is_open and not self._open(ticket, mine=mine):
-            return mine
-        self._batch.join(ticket)
-        return True
+    def _commit(self, serves_until: float) -> float:
+        """Commit the batch; return up to when this thread, whose own outcome is told now at the latest, may help."""
+        self._batch.commit()
+        return min(serves_until, self._batch.ended_at + self._config.lead_s)
+
+    def _serve(self, ticket: Ticket[Request]) -> bool:
+        """Do the work of another's *ticket* in the batch; return whether the role is still the calling thread's."""
+        if self._batch.members or self._open(ticket, mine=False):
+            self._batch.join(ticket)
+            return True
+        return False
 
     def _open(self, ticket: Ticket[Request], *, mine: bool) -> bool:
         """Begin the batch for its first member; where that fails, the ticket is told, or gets the role itself."""
@@ -228,7 +243,7 @@ class Writer:
         else:
             deadline = 0.0  # nobody waits for a lock on another's behalf
         try:
-            if self._begin(deadline):
+            if self._batch.open(deadline):
                 return True
             error: Error = self._locked()
         except Error as failure:
@@ -239,13 +254,6 @@ class Writer:
             self._line.give(ticket)
         return False
 
-    def _begin(self, deadline: float) -> bool:
-        self._at_the_file = True
-        try:
-            return self._batch.open(deadline)
-        finally:
-            self._at_the_file = False
-
     def _tell(self, ticket: Ticket[Request], error: BaseException) -> None:
         ticket.error = error
         self._line.finish((ticket,))
@@ -255,10 +263,7 @@ class Writer:
             self._connection.rollback()
         finally:
             self._line.finish((ticket,))
-            try:
-                self._go_on()
-            finally:
-                self._presence.leave()
+            self._go_on()
 
     def _end(self) -> None:
         self._connection.close()
@@ -274,12 +279,17 @@ class Writer:
         return WriteTimeout(msg, held_by="stranger")
 
 
-def _outcome(ticket: Ticket[Request]) -> object:
-    """Return or raise what came of *ticket*; an interrupt that had to wait comes first."""
+def _fail(ticket: Ticket[Request]) -> NoReturn:
+    """Raise what came of *ticket*; an interrupt that had to wait comes first."""
     error = ticket.interrupt or ticket.error
-    if error is None:
-        return ticket.value
+    assert error is not None
     try:
         raise error
     finally:
         ticket.error = ticket.interrupt = error = None  # no cycle through the traceback
+
+
+def _nested() -> NestedWrite:
+    return NestedWrite(
+        "this thread is writing to the same file already: use the transaction it was given (tx)"
+    )

@@ -1,0 +1,1 @@
+"""Measurements, always beside another way in the same run."""

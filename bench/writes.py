@@ -1,0 +1,164 @@
+"""Small writes: onewriter beside raw APSW on one thread, and beside one connection behind a lock on many.
+
+    python -m bench.writes [--threads 1,16,64] [--durability full] [--rounds 5] [--seconds 1.0] [--json FILE]
+
+Each figure is the median over rounds, and in each round every way has its turn, so that what the machine does
+meanwhile strikes all alike. A ratio is that of the medians. One write inserts one row of 200 bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import apsw
+
+import onewriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROW = "x" * 200
+CREATE = "CREATE TABLE small (id INTEGER PRIMARY KEY, body TEXT NOT NULL)"
+INSERT = "INSERT INTO small (body) VALUES (?)"
+
+Write = Callable[[], object]
+
+
+class Round(NamedTuple):
+    """What one way did in one round."""
+
+    writes_per_s: float
+    worst_s: float
+
+
+@contextmanager
+def _raw(folder: Path, durability: str, *, locked: bool) -> Iterator[Write]:
+    """APSW by hand: one connection, a transaction for each write, behind a lock where threads share it."""
+    connection = apsw.Connection(str(folder / "raw.db"))
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", durability)
+    connection.execute(CREATE)
+    cursor = connection.cursor()
+    lock = threading.Lock()
+
+    def write() -> None:
+        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute(INSERT, (ROW,))
+        cursor.execute("COMMIT")
+
+    def write_locked() -> None:
+        with lock:
+            write()
+
+    yield write_locked if locked else write
+    connection.close()
+
+
+@contextmanager
+def _onewriter(
+    folder: Path, durability: onewriter.config.Durability, *, by_function: bool
+) -> Iterator[Write]:
+    with onewriter.open(folder / f"one-{by_function}.db", durability=durability) as db:
+        db.execute(CREATE)
+
+        def insert(tx: onewriter.Transaction) -> None:
+            tx.execute(INSERT, (ROW,))
+
+        yield (lambda: db.write(insert)) if by_function else (lambda: db.execute(INSERT, (ROW,)))
+
+
+def run_round(write: Write, threads: int, seconds: float) -> Round:
+    """Have *threads* threads call *write* for *seconds*."""
+    start = threading.Barrier(threads + 1)
+    counts = [0] * threads
+    worst = [0.0] * threads
+
+    def work(number: int) -> None:
+        start.wait()
+        stop = time.perf_counter() + seconds
+        now = time.perf_counter()
+        while now < stop:
+            write()
+            after = time.perf_counter()
+            worst[number] = max(worst[number], after - now)
+            counts[number] += 1
+            now = after
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    start.wait()
+    began = time.perf_counter()
+    for worker in workers:
+        worker.join()
+    return Round(sum(counts) / (time.perf_counter() - began), max(worst))
+
+
+def measure(
+    threads: int, durability: onewriter.config.Durability, rounds: int, seconds: float
+) -> dict[str, Round]:
+    """Return the medians of each way over *rounds* interleaved rounds."""
+    other = "one locked connection" if threads > 1 else "raw APSW"
+    taken: dict[str, list[Round]] = {other: [], "onewriter execute": [], "onewriter write": []}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(prefix="onewriter-bench-") as name, ExitStack() as stack:
+            folder = Path(name)
+            ways = {
+                other: stack.enter_context(_raw(folder, durability, locked=threads > 1)),
+                "onewriter execute": stack.enter_context(_onewriter(folder, durability, by_function=False)),
+                "onewriter write": stack.enter_context(_onewriter(folder, durability, by_function=True)),
+            }
+            for way, write in ways.items():
+                taken[way].append(run_round(write, threads, seconds))
+    return {
+        way: Round(
+            statistics.median(each.writes_per_s for each in seen),
+            statistics.median(each.worst_s for each in seen),
+        )
+        for way, seen in taken.items()
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.writes", description="Small writes, by ratio.")
+    parser.add_argument("--threads", default="1,16,64", help="numbers of threads (default: %(default)s)")
+    parser.add_argument("--durability", default="full", choices=("full", "normal"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each way in each round")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    chosen = parser.parse_args(arguments)
+    print(
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}, "
+        f"durability {chosen.durability}, {chosen.rounds} rounds of {chosen.seconds} s"
+    )
+    results: list[dict[str, object]] = []
+    for threads in (int(each) for each in chosen.threads.split(",")):
+        figures = measure(threads, chosen.durability, chosen.rounds, chosen.seconds)
+        base = next(iter(figures.values()))
+        for way, figure in figures.items():
+            ratio = figure.writes_per_s / base.writes_per_s
+            print(
+                f"{threads:5d} threads  {way:22s} {figure.writes_per_s:9,.0f} writes/s  x{ratio:5.2f}  "
+                f"worst {figure.worst_s * 1000:8.1f} ms"
+            )
+            results.append({"threads": threads, "way": way, "ratio": ratio, **figure._asdict()})
+    if chosen.json:
+        chosen.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
