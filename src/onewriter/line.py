@@ -9,7 +9,7 @@ L4  While a ticket waits and was never started, its owner may leave: then nothin
     Once it was taken or given the role it cannot leave; it waits for its outcome.
 L5  The role is free only while nobody waits.
 
-States of a ticket, and who makes each transition (all under ``_lock``):
+States of a ticket, and who makes each transition (under ``_lock``, but for `joined`):
 
     NEW ──enter──> LEADS              the role was free: the entering thread takes it
     NEW ──enter──> WAITS              somebody holds it
@@ -23,9 +23,9 @@ States of a ticket, and who makes each transition (all under ``_lock``):
     TAKEN, LEADS ──put_back──> WAITS  the holder could not end it: first in line again, now ``alone``, ``started``
 
 Waking: each of LEADS by `advance` and DONE is announced by one release of the ticket's ``wake``, where it has one,
-under the lock that guards the state. So a waiter whose wait timed out or was interrupted asks the state under the lock, and never the
-wait's return value; what it then leaves in ``wake`` it takes out, so that a release never finds it released. Plain
-locks are used, not conditions: an interrupt can leave a condition locked.
+under the lock that guards the state. So a waiter whose wait timed out or was interrupted asks the state under the
+lock, and never the wait's return value; what it then leaves in ``wake`` it takes out, so that a release never finds it
+released. Plain locks are used, not conditions: an interrupt can leave a condition locked.
 
 An interrupt (Ctrl-C, a signal handler that raises) of a thread that waits ends its wait if the ticket can leave. If
 not, it is kept in the ticket, to be raised once the outcome is there.
