@@ -160,6 +160,7 @@ def test_a_failure_is_the_guilty_one_s_alone(db: Database, how: str, error: type
     assert held.call.result() == "held"
     assert names(db) == ["held", "before", "after"]
     assert db.query("SELECT * FROM part") == []
+    assert (db.stats().reruns > 0) is (how == "or rollback")  # nobody else had to run again
 
 
 def test_a_function_that_raises_is_undone_alone(db: Database) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from tests.support.steps import calls
 
 THREADS = 12
 TURNS = 120
+INSERT = "INSERT INTO item (name) VALUES (?)"
 
 
 class Undone(Exception):
@@ -63,41 +66,45 @@ class Uploads:
                 ), f"{name} was acknowledged and is not to be seen"
 
     def _one(self, how: int, name: str) -> None:
-        rows = [(name,), (f"{name}/2",)]
-        insert = "INSERT INTO item (name) VALUES (?)"
+        write = self.db.write
+        ways: list[Callable[[str], object]] = [
+            self._rows,
+            self._rows,
+            self._statement,
+            lambda name: write(partial(_whole, name)),
+            lambda name: write(partial(_whole, name), alone=True),
+            lambda name: write(partial(_whole, name), timeout_s=0.0005),
+            self._interactive,
+            lambda name: write(partial(_half, name)),
+            lambda name: write(partial(_swallows, name)),
+        ]
+        ways[how](name)
 
-        def whole(tx: Transaction) -> None:
-            for row in rows:
-                tx.execute(insert, row)
+    def _rows(self, name: str) -> None:
+        self.db.execute_many(INSERT, [(name,), (f"{name}/2",)])
 
-        def half(tx: Transaction) -> None:
-            tx.execute(insert, rows[0])
-            raise Undone
+    def _statement(self, name: str) -> None:
+        self.db.execute("INSERT INTO item (name) VALUES (?), (?)", (name, f"{name}/2"))
 
-        def swallows(tx: Transaction) -> None:
-            tx.execute(insert, rows[0])
-            try:
-                tx.execute("INSERT OR ROLLBACK INTO item (id, name) VALUES (1, ?)", rows[1])
-            except IntegrityError:
-                return
+    def _interactive(self, name: str) -> None:
+        with self.db.transaction() as tx:
+            _whole(name, tx)
 
-        if how <= 1:
-            self.db.execute_many(insert, rows)
-        elif how == 2:
-            self.db.execute("INSERT INTO item (name) VALUES (?), (?)", (rows[0][0], rows[1][0]))
-        elif how == 3:
-            self.db.write(whole)
-        elif how == 4:
-            self.db.write(whole, alone=True)
-        elif how == 5:
-            with self.db.transaction() as tx:
-                whole(tx)
-        elif how == 6:
-            self.db.write(half)
-        elif how == 7:
-            self.db.write(swallows)
-        else:
-            self.db.write(whole, timeout_s=0.0005)
+
+def _whole(name: str, tx: Transaction) -> None:
+    tx.execute(INSERT, (name,))
+    tx.execute(INSERT, (f"{name}/2",))
+
+
+def _half(name: str, tx: Transaction) -> None:
+    tx.execute(INSERT, (name,))
+    raise Undone
+
+
+def _swallows(name: str, tx: Transaction) -> None:
+    tx.execute(INSERT, (name,))
+    with suppress(IntegrityError):
+        tx.execute("INSERT OR ROLLBACK INTO item (id, name) VALUES (1, ?)", (f"{name}/2",))
 
 
 @pytest.mark.usefixtures("_switching")

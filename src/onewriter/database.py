@@ -281,22 +281,13 @@ class Database:
         Raises:
             SnapshotError: *dest* is as it was.
         """
-        self._check_usable()
-        connection = self._connect_reader(clock.now() + self.config.read_timeout_s)
-        try:
+        with self._reader_of_its_own() as connection:
             return snapshots.make(connection, dest, self.config, overwrite=overwrite, progress=progress)
-        finally:
-            connection.close()
 
     def check(self) -> list[str]:
         """Return what SQLite finds wrong with the file, empty where it is sound. Reads all of it; writers go on."""
-        self._check_usable()
-        connection = self._connect_reader(clock.now() + self.config.read_timeout_s)
-        try:
-            connection.unlimited()
+        with self._reader_of_its_own() as connection:
             return snapshots.problems(connection)
-        finally:
-            connection.close()
 
     def stats(self) -> Stats:
         """Return the counts of this moment."""
@@ -371,12 +362,15 @@ class Database:
     def _lend_until(self, deadline: float) -> contextlib.AbstractContextManager[Connection]:
         self._check_usable()
         if self._presence.is_writing():
-            msg = (
-                "this thread is writing to the same file: a read through the database would see the last commit, not "
-                "this transaction; ask the transaction (tx.query)"
-            )
+            msg = "this thread is writing to the same file: ask its transaction (tx.query), which sees what it wrote"
             raise NestedRead(msg)
         return self._readers.lend(deadline)
+
+    def _reader_of_its_own(self) -> contextlib.closing[Connection]:
+        self._check_usable()
+        connection = self._connect_reader(clock.now() + self.config.read_timeout_s)
+        connection.unlimited()
+        return contextlib.closing(connection)
 
     def _connect_reader(self, deadline: float) -> Connection:
         return Connection(
