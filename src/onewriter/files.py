@@ -18,11 +18,14 @@ import secrets
 import stat
 from collections.abc import Generator
 from pathlib import Path
+from typing import cast
 
 from .errors import CannotOpen, ProgrammingError, ReadOnlyDatabase
 
 _FOLDER_MODE = 0o700
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 SIDES = ("-wal", "-shm", "-journal")
+_LOGS = ("-wal", "-journal")
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:
@@ -34,6 +37,9 @@ def real_path(path: str | os.PathLike[str]) -> Path:
     if not text or "\0" in text:
         msg = f"the path {text!r} names no file"
         raise ProgrammingError(msg)
+    if text.endswith(os.sep):
+        msg = f"cannot open {text}: it names a folder; give the path of a file in it"
+        raise CannotOpen(msg)
     if text == ":memory:" or text.startswith("file:"):
         msg = (
             f"{text!r} is not supported: each connection would have a database of its own. "
@@ -41,40 +47,60 @@ def real_path(path: str | os.PathLike[str]) -> Path:
         )
         raise ProgrammingError(msg)
     try:
-        return Path(os.path.realpath(text, strict=False))
+        real = os.path.realpath(text, strict=False)
     except OSError as error:
         raise _cannot(Path(text), error) from error
+    try:
+        real.encode()
+    except UnicodeEncodeError as error:
+        msg = f"cannot open {real!a}: its name is not UTF-8, which SQLite needs"
+        raise CannotOpen(msg) from error
+    return Path(real)
 
 
 def _text(path: object) -> str:
-    if isinstance(path, Path):
-        return str(path)
-    fspath = getattr(path, "__fspath__", None)
-    text: object = fspath() if callable(fspath) else path
+    try:
+        text = os.fspath(cast("str | os.PathLike[str]", path))
+    except TypeError:
+        text = None
     if isinstance(text, str):
         return text
     msg = f"the path must be a str or a Path, not {type(path).__name__}"
     raise ProgrammingError(msg)
 
 
-def make_folder(folder: Path) -> None:
-    """Create *folder* and those above it that are missing, each with mode 0700 (F2, F3)."""
-    if folder.is_dir():
-        return
+def make_folder(folder: Path) -> tuple[Path, ...]:
+    """Create *folder* and those above it that are missing, each with mode 0700 (F2, F3); return what was made here."""
+    if os.path.lexists(folder):
+        if folder.is_dir():
+            return ()
+        msg = f"cannot create the folder {folder}: there is a file of that name"
+        raise CannotOpen(msg)
+    above = make_folder(folder.parent)
     try:
-        make_folder(folder.parent)
-        try:
-            folder.mkdir(mode=_FOLDER_MODE)
-        except FileExistsError:
-            return  # made by another process since; F3
+        folder.mkdir(mode=_FOLDER_MODE)
         folder.chmod(_FOLDER_MODE)  # a umask may have taken bits of the owner's too
-        sync_folder(folder.parent)
-    except NotADirectoryError as error:
-        msg = f"cannot create the folder {folder}: a part of its path is a file"
-        raise CannotOpen(msg) from error
+    except FileExistsError:
+        return above  # made by another process since; F3
     except OSError as error:
+        kind = ReadOnlyDatabase if error.errno in _UNWRITABLE else CannotOpen
         msg = f"cannot create the folder {folder}: {error.strerror}"
-        raise CannotOpen(msg) from error
+        raise kind(msg) from error
+    sync_folder(folder.parent)
+    return (*above, folder)
+
+
+@contextlib.contextmanager
+def folder_for(path: Path) -> Generator[None]:
+    """Create what is missing of the folders of *path*; where the block raises they go again, if they are empty."""
+    made = make_folder(path.parent)
+    try:
+        yield
+    except BaseException:
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def create(path: Path, mode: int) -> bool:
@@ -84,6 +110,9 @@ def create(path: Path, mode: int) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
+        if error.errno in _UNWRITABLE:
+            msg = f"cannot create {path}: {error.strerror}"
+            raise ReadOnlyDatabase(msg) from error
         raise _cannot(path, error) from error
     try:
         os.fchmod(descriptor, mode)
@@ -132,6 +161,15 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
+def log_beside(path: Path) -> Path | None:
+    """Return the ``-wal`` or ``-journal`` beside *path*: SQLite would apply it to whatever has that name.
+
+    https://sqlite.org/howtocorrupt.html#_mispairing_database_files_and_hot_journals_
+    """
+    logs = (beside(path, suffix) for suffix in _LOGS)
+    return next((log for log in logs if os.path.lexists(log)), None)
+
+
 def size(path: Path) -> int:
     """Return the size of the file at *path* in bytes, 0 where there is none."""
     try:
@@ -140,14 +178,30 @@ def size(path: Path) -> int:
         return 0
 
 
+def check_readable(path: Path) -> None:
+    """Refuse a file that this process may not read."""
+    if not _may(path, os.R_OK):
+        msg = f"cannot open {path}: permission denied"
+        raise CannotOpen(msg)
+
+
 def check_writable(path: Path) -> None:
     """Refuse a file, or a folder around it, that this process may not write."""
-    if not os.access(path, os.R_OK | os.W_OK):
+    if not _may(path, os.W_OK):
         msg = f"cannot write {path}: permission denied, or a read-only file system"
         raise ReadOnlyDatabase(msg)
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    if not may_change(path.parent):
         msg = f"cannot write in the folder {path.parent}, where SQLite keeps the -wal and -shm files of {path.name}"
         raise ReadOnlyDatabase(msg)
+
+
+def may_change(folder: Path) -> bool:
+    """Return whether this process may create files in *folder*."""
+    return _may(folder, os.W_OK | os.X_OK)
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def sync_folder(folder: Path) -> None:
@@ -206,8 +260,5 @@ def _name_once(made: Path, target: Path) -> None:
         made.rename(target)
 
 
-def _cannot(path: Path, error: OSError) -> CannotOpen | ReadOnlyDatabase:
-    reason = error.strerror or str(error)
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return ReadOnlyDatabase(f"cannot create or reach {path}: {reason}")
-    return CannotOpen(f"cannot open {path}: {reason}")
+def _cannot(path: Path, error: OSError) -> CannotOpen:
+    return CannotOpen(f"cannot open {path}: {error.strerror or error}")

@@ -1,16 +1,28 @@
-"""What a forked child has of its parent's databases: objects that refuse all use, and handles left alone.
+"""What a forked child has of its parent's databases: objects that refuse all use, and handles to be shed.
 
-A child that used an inherited SQLite handle would corrupt the file; one that closed it would drop locks and undo what
-the parent has open (https://sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_).
+K1  A child never uses an inherited SQLite handle: that would corrupt the file. Nor does its end, or the garbage
+    collector, close one (https://sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_).
+K2  A child that opens a database of its own sheds the inherited handles first. SQLite keeps one account of locks a
+    file and process, which the child has inherited; the locks themselves it has not. A new handle would take the
+    account's word for them: seen was a child without locks, whose parent, at its close, deleted the WAL under it, and
+    with it a write that the child had been told was committed.
+K3  A handle that was in the middle of a write, or of a call of another thread, cannot be shed: the child may not open
+    that file at all.
+
+Shedding waits until the child opens something, since SQLite's own mutexes may be held by a thread that the child does
+not have; a child that only goes on to another program never comes near them.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
+from pathlib import Path
 from typing import Protocol
 
 from . import presence
+from .errors import ForkedDatabase
 
 
 class Forkable(Protocol):
@@ -21,7 +33,20 @@ class Forkable(Protocol):
         ...
 
 
+class Inheritable(Protocol):
+    """One handle of SQLite."""
+
+    path: Path
+
+    def shed(self) -> bool:
+        """In a forked child: close this copy without touching the file or any lock; False where that cannot be done."""
+        ...
+
+
+_lock = threading.Lock()
 _open: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_handles: weakref.WeakSet[Inheritable] = weakref.WeakSet()
+_inherited: list[Inheritable] = []  # guarded by _lock
 
 
 def register(holder: Forkable) -> None:
@@ -29,11 +54,40 @@ def register(holder: Forkable) -> None:
     _open.add(holder)
 
 
+def register_handle(handle: Inheritable) -> None:
+    """Have *handle* shed in every child that is forked while it lives and opens a database itself."""
+    _handles.add(handle)
+
+
+def shed_inherited(path: Path) -> None:
+    """Before *path* is opened: rid this process of what a fork has left it of the parent's handles (K2).
+
+    Raises:
+        ForkedDatabase: one of that file cannot be shed (K3).
+    """
+    with _lock:
+        if _inherited:
+            _inherited[:] = [handle for handle in _inherited if not handle.shed()]
+        stuck = any(handle.path == path for handle in _inherited)
+    if stuck:
+        msg = (
+            f"cannot open {path} in this process: it was forked while a thread of its parent was writing to that file; "
+            "fork before the parent opens it, or start the child with 'spawn'"
+        )
+        raise ForkedDatabase(msg)
+
+
 def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _lock = threading.Lock()
     presence.forget_all()
-    inherited = [holder.disown() for holder in list(_open)]
-    if inherited:
-        _keep_for_ever(inherited)
+    holders = [holder.disown() for holder in list(_open)]
+    handles = list(_handles)
+    _open.clear()
+    _handles.clear()
+    _inherited.extend(handles)
+    if holders or handles:
+        _keep_for_ever((holders, handles))
 
 
 def _keep_for_ever(inherited: object) -> None:

@@ -27,7 +27,8 @@ _ADVICE = {
     "ROLLBACK": "raise an exception to roll back, or use tx.savepoint()",
     "SAVEPOINT": "use tx.savepoint()",
     "RELEASE": "use tx.savepoint()",
-    "ATTACH": "one Database is one file; open the other one with onewriter.open()",
+    "ATTACH": "one Database is one file; open the other one with onewriter.open() (VACUUM attaches one too: "
+    "db.snapshot() makes a compact copy)",
     "DETACH": "one Database is one file",
     "load_extension": "load it in Config(on_connect=...)",
 }

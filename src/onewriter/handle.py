@@ -236,5 +236,9 @@ def _opening(error: BaseException, path: Path) -> Error:
     reason = str(ours)
     if isinstance(error, apsw.CantOpenError) and not files.look_at(path):
         reason = "there is no such file"
+    elif isinstance(error, (apsw.CantOpenError, apsw.ReadOnlyError)) and not files.may_change(path.parent):
+        reason += (
+            f"; SQLite keeps the -shm of a database in WAL mode in {path.parent}, which cannot be written"
+        )
     kind = CannotOpen if type(ours) in (OperationalError, ProgrammingError) else type(ours)
     return kind(f"cannot open {path}: {reason}", ran="no", code=ours.code, extended_code=ours.extended_code)

@@ -22,8 +22,9 @@ from typing import Final, cast
 
 from . import clock, statements
 from .connection import Connection
-from .errors import Error, MigrationError, WriteTimeout
+from .errors import Error, MigrationError, ProgrammingError, Ran, WriteTimeout
 from .transaction import Transaction
+from .values import Params, Row
 from .writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -103,7 +104,12 @@ def check(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
         MigrationError: which one is wrong, and how.
     """
     checked: list[Migration] = []
-    for each in migrations:
+    try:
+        given = iter(migrations)
+    except TypeError:
+        msg = f"migrations must be a sequence of Migration objects, not one {type(migrations).__name__}"
+        raise MigrationError(msg) from None
+    for each in given:
         problem = _problem(each, checked[-1].version if checked else 0)
         if problem is not None:
             raise MigrationError(
@@ -126,13 +132,20 @@ def _problem(each: object, before: int) -> str | None:
     if each.version < before:
         return f"{label}: it comes after version {before}; the list must ascend"
     if isinstance(each.sql, str):
-        if next(statements.split(each.sql), None) is None:
-            return f"{label}: the script holds no statement"
-        return None
+        return _script_problem(each.sql, label)
     work: object = each.sql
     if callable(work):
         return None
     return f"{label}: sql must be a script or a function of a Transaction, not {type(work).__name__}"
+
+
+def _script_problem(script: str, label: str) -> str | None:
+    try:
+        if next(statements.split(script), None) is None:
+            return f"{label}: the script holds no statement"
+    except Error as error:
+        return f"{label}: {error}"
+    return None
 
 
 def apply(writer: Writer, path: Path, migrations: Iterable[Migration], timeout_s: float) -> None:
@@ -144,8 +157,7 @@ def apply(writer: Writer, path: Path, migrations: Iterable[Migration], timeout_s
     """
     checked = check(migrations)
     deadline = clock.now() + timeout_s
-    with writer.turn(deadline) as connection:
-        connection.unlimited()
+    with writer.turn(timeout_s) as connection:
         _warn(path, _compare(connection, checked))
         for each in checked:
             _apply_one(writer, connection, path, each, deadline)
@@ -160,8 +172,16 @@ def schema_version(connection: Connection) -> int:
     """Return the highest version that was applied, 0 where none was."""
     if not _has(connection, "schema_migrations"):
         return 0
-    rows = connection.run_unguarded("SELECT coalesce(max(version), 0) FROM schema_migrations")
+    rows = _ask(connection, "SELECT coalesce(max(version), 0) FROM schema_migrations")
     return cast("int", rows[0][0])
+
+
+def _ask(connection: Connection, sql: str, params: Params = ()) -> list[Row]:
+    try:
+        return connection.run_unguarded(sql, params)
+    except ProgrammingError as error:
+        msg = f"{connection.path} has a table of migrations that is not of this package: {error}"
+        raise MigrationError(msg) from error
 
 
 def _has(connection: Connection, table: str) -> bool:
@@ -172,14 +192,14 @@ def _compare(connection: Connection, migrations: Sequence[Migration]) -> Migrati
     applied: dict[int, AppliedMigration] = {}
     sums: dict[int, str] = {}
     if _has(connection, "schema_migrations"):
-        for version, name, at in connection.run_unguarded(
-            "SELECT version, name, applied_at FROM schema_migrations ORDER BY version"
+        for version, name, at in _ask(
+            connection, "SELECT version, name, applied_at FROM schema_migrations ORDER BY version"
         ):
             applied[cast("int", version)] = AppliedMigration(
                 version=cast("int", version), name=str(name), applied_at=str(at)
             )
     if _has(connection, "onewriter_migrations"):
-        rows = connection.run_unguarded("SELECT version, checksum FROM onewriter_migrations")
+        rows = _ask(connection, "SELECT version, checksum FROM onewriter_migrations")
         sums = {cast("int", version): str(checksum) for version, checksum in rows}
     known = {each.version for each in migrations}
     return MigrationStatus(
@@ -220,6 +240,8 @@ def _apply_one(
         if _is_applied(connection, migration):
             connection.rollback()
             return
+        connection.start_request()
+        connection.unlimited()
         _run(connection, migration)
         _record(connection, migration)
         _commit(writer, migration)
@@ -235,10 +257,8 @@ def _apply_one(
 def _is_applied(connection: Connection, migration: Migration) -> bool:
     if not _has(connection, "schema_migrations"):
         return False
-    found = connection.run_unguarded(
-        "SELECT 1 FROM schema_migrations WHERE version = ?", (migration.version,)
-    )
-    return bool(found)
+    sql = "SELECT 1 FROM schema_migrations WHERE version = ?"
+    return bool(_ask(connection, sql, (migration.version,)))
 
 
 def _run(connection: Connection, migration: Migration) -> None:
@@ -258,15 +278,8 @@ def _run_statement(connection: Connection, migration: Migration, statement: stat
     try:
         connection.rows(statement.text, ())
     except Error as error:
-        msg = f"{_label(migration)} failed at line {statement.line}: {error}"
-        raise MigrationError(
-            msg,
-            version=migration.version,
-            name=migration.name,
-            statement=statement.text,
-            line=statement.line,
-            ran="rolled_back",
-        ) from error
+        problem = f"failed at line {statement.line}: {error}"
+        raise _failure(migration, problem, statement=statement.text, line=statement.line) from error
 
 
 def _run_function(
@@ -279,27 +292,34 @@ def _run_function(
             raise connection.killed_by
     except Exception as error:
         statement = error.sql if isinstance(error, Error) else None
-        msg = f"{_label(migration)} failed: {error}"
-        raise MigrationError(
-            msg, version=migration.version, name=migration.name, statement=statement, ran="rolled_back"
-        ) from error
+        problem = f"failed: {str(error) or type(error).__name__}"
+        raise _failure(migration, problem, statement=statement) from error
     finally:
         transaction.end()
 
 
 def _check_foreign_keys(connection: Connection, migration: Migration) -> None:
-    orphans = connection.run_unguarded("PRAGMA foreign_key_check")
+    try:
+        orphans = connection.run_unguarded("PRAGMA foreign_key_check")
+    except Error as error:
+        raise _failure(migration, f"leaves foreign keys that cannot be checked: {error}") from error
     if orphans:
         shown = ", ".join(
             f"{table!s} row {rowid!s} -> {parent!s}"
             for table, rowid, parent, _key in orphans[:_ORPHANS_SHOWN]
         )
         more = f" and {len(orphans) - _ORPHANS_SHOWN} more" if len(orphans) > _ORPHANS_SHOWN else ""
-        msg = f"{_label(migration)} leaves broken foreign keys: {shown}{more}"
-        raise MigrationError(msg, version=migration.version, name=migration.name, ran="rolled_back")
+        raise _failure(migration, f"leaves broken foreign keys: {shown}{more}")
 
 
 def _record(connection: Connection, migration: Migration) -> None:
+    try:
+        _write_rows(connection, migration)
+    except Error as error:
+        raise _failure(migration, f"could not be recorded: {error}") from error
+
+
+def _write_rows(connection: Connection, migration: Migration) -> None:
     connection.run_unguarded(TABLE)
     connection.run_unguarded(_CHECKSUMS)
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -319,9 +339,18 @@ def _commit(writer: Writer, migration: Migration) -> None:
     try:
         writer.commit_turn()
     except Error as error:
-        msg = f"{_label(migration)} could not be committed: {error}"
-        raise MigrationError(msg, version=migration.version, name=migration.name, ran=error.ran) from error
+        raise _failure(migration, f"could not be committed: {error}", ran=error.ran) from error
 
 
-def _label(migration: Migration) -> str:
-    return f"migration {migration.version} ({migration.name})"
+def _failure(
+    migration: Migration,
+    problem: str,
+    *,
+    statement: str | None = None,
+    line: int | None = None,
+    ran: Ran = "rolled_back",
+) -> MigrationError:
+    msg = f"migration {migration.version} ({migration.name}) {problem}"
+    return MigrationError(
+        msg, version=migration.version, name=migration.name, statement=statement, line=line, ran=ran
+    )

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import clock, files
+from . import clock, files, forks, presence
 from . import migrations as migrating
 from .config import Config, Durability, check_config, check_durability
 from .connection import Connection
 from .database import Database
-from .errors import CannotOpen, ProgrammingError
+from .errors import CannotOpen, NestedWrite, ProgrammingError
 from .handle import check_database
 from .migrations import Migration
 
@@ -41,6 +41,7 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
 
     Raises:
         CannotOpen, NotADatabase, ReadOnlyDatabase, CorruptDatabase: the file was left as it is; the message names it.
+        WriteTimeout: a connection that is not of onewriter kept the file locked past ``Config.migrate_timeout_s``.
         MigrationError: see `Database.migrate`.
     """
     config = check_config(config)
@@ -51,21 +52,33 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
         raise ProgrammingError(msg)
     real = files.real_path(path)
     deadline = clock.now() + config.migrate_timeout_s
+    forks.shed_inherited(real)
+    if checked and presence.is_writing(real):
+        msg = f"{real}: this thread is writing to the file, and its migrations would wait for it; leave the write first"
+        raise NestedWrite(msg)
     _prepare(real, config, read_only=read_only)
-    writer_connection = None
-    if not read_only:
-        writer_connection = Connection(
-            real, config=config, durability=durability, read_only=False, deadline=deadline
-        )
+    if read_only:
+        _try_reader(real, config, durability)
+        return Database(real, config, durability, None)
+    connection = Connection(real, config=config, durability=durability, read_only=False, deadline=deadline)
     try:
-        database = Database(real, config, durability, writer_connection)
+        database = Database(real, config, durability, connection)
+    except BaseException:
+        connection.close()
+        raise
+    try:
         if checked:
             database.migrate(checked)
     except BaseException:
-        if writer_connection is not None:
-            writer_connection.close()
+        database.close()
         raise
     return database
+
+
+def _try_reader(path: Path, config: Config, durability: Durability) -> None:
+    """Open a reader and close it, so that what is wrong with the file is told now, not by the first query."""
+    deadline = clock.now() + config.read_timeout_s
+    Connection(path, config=config, durability=durability, read_only=True, deadline=deadline).close()
 
 
 _opening = threading.Lock()
@@ -77,6 +90,7 @@ def _prepare(path: Path, config: Config, *, read_only: bool) -> None:
         if files.look_at(path) is None:
             msg = f"cannot open {path}: there is no such file, and read_only=True creates none"
             raise CannotOpen(msg)
+        files.check_readable(path)
         check_database(path, config.vfs)
         return
     with _opening:  # so that no other thread has open what is created and closed here
@@ -84,6 +98,7 @@ def _prepare(path: Path, config: Config, *, read_only: bool) -> None:
             files.make_folder(path.parent)
             if files.create(path, config.file_mode):
                 return
+        files.check_readable(path)
         check_database(path, config.vfs)
         files.check_writable(path)
         files.narrow(path, config.file_mode)

@@ -8,19 +8,23 @@ S3  A file that exists is not touched unless that was asked for; what is refused
 S4  A restored database is the snapshot's content, checked, in WAL mode. A database that exists is replaced inside one
     transaction of SQLite's, never by swapping the file: whoever opens it meanwhile waits or is refused, and cannot go
     on with a file that has lost its name.
+S5  No file is given a name that has another's ``-wal`` or ``-journal`` beside it: SQLite would apply that to it.
+
+A process that is killed on the way can leave a private file ``.<name>.<random>.part``; it may be deleted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final
 
-from . import clock, files, presence
-from .config import Config
+from . import clock, files, forks, presence
+from .config import Config, check_config
 from .connection import Connection
-from .errors import Error, OperationalError, SnapshotError
+from .errors import Error, ProgrammingError, SnapshotError
 from .handle import check_database
 
 Progress = Callable[[int, int], object]
@@ -41,24 +45,16 @@ def make(
     Raises:
         SnapshotError: it could not be made, or is not sound; *dest* is as it was.
     """
-    target = files.real_path(dest)
-    _check_target(target, connection.path, overwrite=overwrite)
-    files.make_folder(target.parent)
     try:
-        with files.unfinished(target, config.file_mode) as made:
-            _fill(connection, made, progress)
-            _check_content(made, config)
-            files.put_in_place(made, target, overwrite=overwrite)
-    except FileExistsError:
-        raise _exists(target) from None
-    except OSError as error:
-        msg = f"cannot write the snapshot {target}: {error.strerror or error}"
-        raise SnapshotError(msg) from error
-    except Error as error:
-        if isinstance(error, SnapshotError):
-            raise
-        msg = f"cannot make the snapshot {target} of {connection.path}: {error}"
-        raise SnapshotError(msg) from error
+        with _told_as(f"cannot make the snapshot {dest!s} of {connection.path}"):
+            target = files.real_path(dest)
+            _check_target(target, connection.path, overwrite=overwrite)
+            with files.folder_for(target), files.unfinished(target, config.file_mode) as made:
+                _fill(connection, made, progress)
+                _check_content(made, config)
+                _put_in_place(made, target, overwrite=overwrite)
+    except _Stopped as stopped:
+        raise stopped.error from stopped.error.__cause__
     return target
 
 
@@ -72,34 +68,39 @@ def restore(
     Raises:
         SnapshotError: *snapshot* is missing or not sound, or *dest* is in use or no database; *dest* is as it was.
     """
-    config = config or Config()
-    source_path, target = files.real_path(snapshot), files.real_path(dest)
-    if source_path == target:
-        msg = f"cannot restore {target} from itself"
-        raise SnapshotError(msg)
-    try:
-        if files.look_at(source_path) is None:
-            msg = f"there is no snapshot {source_path}"
+    config = check_config(config)
+    with _told_as(f"cannot restore {dest!s} from {snapshot!s}"):
+        source, target = files.real_path(snapshot), files.real_path(dest)
+        forks.shed_inherited(target)
+        if files.look_at(source) is None:
+            msg = f"there is no snapshot {source}"
             raise SnapshotError(msg)
-        _check_content(source_path, config)
-        files.make_folder(target.parent)
-        if files.look_at(target) is None:
-            with files.unfinished(target, config.file_mode) as made:
-                _copy(source_path, made, config)
-                files.put_in_place(made, target, overwrite=False)
+        exists = files.look_at(target) is not None
+        if source == target or (exists and source.samefile(target)):
+            msg = f"cannot restore {target} from itself"
+            raise SnapshotError(msg)
+        _check_content(source, config)
+        if exists:
+            _replace(source, target, config)
         else:
-            _replace(source_path, target, config)
-    except FileExistsError:
-        raise _exists(target) from None
-    except OSError as error:
-        msg = f"cannot restore {target}: {error.strerror or error}"
-        raise SnapshotError(msg) from error
-    except Error as error:
-        if isinstance(error, SnapshotError):
-            raise
-        msg = f"cannot restore {target} from {source_path}: {error}"
-        raise SnapshotError(msg) from error
+            with files.folder_for(target), files.unfinished(target, config.file_mode) as made:
+                _copy(source, made, config)
+                _put_in_place(made, target, overwrite=False)
     return target
+
+
+@contextlib.contextmanager
+def _told_as(what: str) -> Generator[None]:
+    """Raise what fails in the block as a SnapshotError that begins with *what*; wrong arguments stay what they are."""
+    try:
+        yield
+    except (Error, OSError) as error:
+        is_of_arguments = isinstance(error, ProgrammingError) and error.code is None
+        if isinstance(error, SnapshotError) or is_of_arguments:
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        msg = f"{what}: {reason}"
+        raise SnapshotError(msg) from error
 
 
 def problems(connection: Connection) -> list[str]:
@@ -108,33 +109,62 @@ def problems(connection: Connection) -> list[str]:
     https://sqlite.org/pragma.html#pragma_integrity_check
     """
     try:
-        found = [str(row[0]) for row in connection.run_unguarded("PRAGMA integrity_check")]
+        found = _damage(connection)
         orphans = connection.run_unguarded("PRAGMA foreign_key_check")
-    except OperationalError as error:
+    except Error as error:
         return [str(error)]
-    found = [] if found == ["ok"] else found
     return found + [
         f"{table!s} row {rowid!s}: no such row in {parent!s}" for table, rowid, parent, _key in orphans
     ]
+
+
+def _damage(connection: Connection) -> list[str]:
+    found = [str(row[0]) for row in connection.run_unguarded("PRAGMA integrity_check")]
+    return [] if found == ["ok"] else found
 
 
 def _check_target(target: Path, source: Path, *, overwrite: bool) -> None:
     if target == source:
         msg = f"a snapshot cannot replace its own database {source}"
         raise SnapshotError(msg)
-    if target.is_dir():
-        msg = f"cannot write the snapshot {target}: it is a folder; give the path of a file in it"
-        raise SnapshotError(msg)
-    if target.exists():
+    if files.look_at(target) is not None:
         if not overwrite:
             raise _exists(target)
         if presence.is_open(target):
             msg = f"cannot replace {target}: this process has it open as a database"
             raise SnapshotError(msg)
+    _check_alone(target)
+
+
+def _check_alone(target: Path) -> None:
+    """Refuse a name with another file's log beside it (S5)."""
+    log = files.log_beside(target)
+    if log is not None:
+        msg = (
+            f"cannot write {target}: {log} is beside it, so a database of that name is open or was not closed; "
+            "close it, or choose another name"
+        )
+        raise SnapshotError(msg)
+
+
+def _put_in_place(made: Path, target: Path, *, overwrite: bool) -> None:
+    _check_alone(target)
+    try:
+        files.put_in_place(made, target, overwrite=overwrite)
+    except FileExistsError:
+        raise _exists(target) from None
 
 
 def _exists(target: Path) -> SnapshotError:
     return SnapshotError(f"{target} exists; choose another name, or pass overwrite=True to replace it")
+
+
+class _Stopped(Exception):
+    """The caller's progress function raised *error*."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 def _fill(connection: Connection, made: Path, progress: Progress | None) -> None:
@@ -146,9 +176,9 @@ def _fill(connection: Connection, made: Path, progress: Progress | None) -> None
     total = _number(connection, "PRAGMA page_count")
     raised: list[BaseException] = []
 
-    def report() -> bool:
+    def report(done: int | None = None) -> bool:
         try:
-            progress(min(total, made.stat().st_size // page_size), total)
+            progress(min(total, made.stat().st_size // page_size) if done is None else done, total)
         except BaseException as error:  # noqa: BLE001 - told once SQLite has cleaned up
             raised.append(error)
         return bool(raised)
@@ -157,12 +187,12 @@ def _fill(connection: Connection, made: Path, progress: Progress | None) -> None
     try:
         connection.run_unguarded("VACUUM INTO ?", (str(made),))
     except Error:
-        if raised:
-            raise raised[0] from None
-        raise
+        if not raised:
+            raise
     finally:
         connection.set_progress(None)
-    progress(total, total)
+    if raised or report(total):
+        raise _Stopped(raised[0])
 
 
 def _number(connection: Connection, sql: str) -> int:
@@ -172,11 +202,16 @@ def _number(connection: Connection, sql: str) -> int:
 
 
 def _check_content(path: Path, config: Config) -> None:
-    """Refuse a file that is no sound database. It is nobody's yet, or a finished snapshot: it has no WAL."""
+    """Refuse a file that is no sound database.
+
+    A row whose foreign key leads nowhere is no damage: who has such rows needs backups too.
+    """
     check_database(path, config.vfs)
-    connection = _connect(path, config, read_only=True)
+    connection = _connect_source(path, config)
     try:
-        found = problems(connection)
+        found = _damage(connection)
+    except Error as error:
+        found = [str(error)]
     finally:
         connection.close()
     if found:
@@ -186,7 +221,7 @@ def _check_content(path: Path, config: Config) -> None:
 
 
 def _copy(source_path: Path, made: Path, config: Config) -> None:
-    with_wal = _connect(made, config, read_only=False)
+    with_wal = _connect(made, config)
     try:
         _pour(source_path, with_wal, config)
         with_wal.use_wal()
@@ -199,12 +234,13 @@ def _replace(source_path: Path, target: Path, config: Config) -> None:
         msg = f"cannot restore {target}: this process has it open; close it first"
         raise SnapshotError(msg)
     check_database(target, config.vfs)
-    files.narrow(target, config.file_mode)
-    connection = _connect(target, config, read_only=False)
+    files.check_writable(target)
+    connection = _connect(target, config)
     try:
         if not connection.set_aside_wal():
             msg = f"cannot restore {target}: another process has it open"
             raise SnapshotError(msg)
+        files.narrow(target, config.file_mode)
         _pour(source_path, connection, config)
         connection.use_wal()
     finally:
@@ -212,14 +248,25 @@ def _replace(source_path: Path, target: Path, config: Config) -> None:
 
 
 def _pour(source_path: Path, into: Connection, config: Config) -> None:
-    source = _connect(source_path, config, read_only=True)
+    source = _connect_source(source_path, config)
     try:
         into.backup_from(source)
     finally:
         source.close()
 
 
-def _connect(path: Path, config: Config, *, read_only: bool) -> Connection:
+def _connect(path: Path, config: Config) -> Connection:
+    deadline = clock.now() + _RESTORE_WAIT_S
+    return Connection(path, config=config, durability="full", read_only=False, deadline=deadline)
+
+
+def _connect_source(path: Path, config: Config) -> Connection:
+    """Read the finished file *path*: without a lock or a file beside it, unless a log there has a part of it."""
     return Connection(
-        path, config=config, durability="full", read_only=read_only, deadline=clock.now() + _RESTORE_WAIT_S
+        path,
+        config=config,
+        durability="full",
+        read_only=True,
+        deadline=clock.now() + _RESTORE_WAIT_S,
+        immutable=files.log_beside(path) is None,
     )

@@ -1,19 +1,26 @@
 """Where one SQL statement ends and the next begins, by SQLite's own rule.
 
 The rule is ``sqlite3_complete`` (https://sqlite.org/c3ref/complete.html): a semicolon inside a string, a comment or
-a trigger's body ends nothing.
+a trigger's body ends nothing. It is asked only at semicolons outside strings and comments, so that a long text with
+many of them does not take its square in time.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 import apsw
 
-_BLANK = re.compile(r"(?:\s|;|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*", re.DOTALL)
+from .errors import DataError, ProgrammingError
+
+# SQLite's own blank space, the byte order mark with it, which `apsw.complete` would take for a letter.
+_BLANK = re.compile(r"(?:[ \t\n\f\r\ufeff;]+|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*", re.DOTALL)
+_TOKEN = re.compile(
+    r"""'[^']*(?:'|\Z)|"[^"]*(?:"|\Z)|`[^`]*(?:`|\Z)|\[[^\]]*(?:\]|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)|;""",
+    re.DOTALL,
+)
 
 
 class Statement(NamedTuple):
@@ -24,30 +31,45 @@ class Statement(NamedTuple):
 
 
 def split(script: str) -> Iterator[Statement]:
-    """Yield the statements of *script* in order; blank space and comments before each belong to none."""
+    """Yield the statements of *script* in order; blank space and comments before each belong to none.
+
+    Raises:
+        ProgrammingError: *script* has a NUL character, which would end it for SQLite.
+        DataError: it is not valid Unicode.
+    """
+    _check(script)
     start = _skip(script, 0)
+    line = 1 + script.count("\n", 0, start)
     end = start
     while start < len(script):
-        end = script.find(";", end)
-        if end < 0:
-            yield Statement(script[start:].rstrip(), _line(script, start))
+        token = _TOKEN.search(script, end)
+        if token is None:
+            yield Statement(script[start:].rstrip(), line)
             return
-        end += 1
-        if apsw.complete(script[start:end]):
-            yield Statement(script[start:end], _line(script, start))
-            start = end = _skip(script, end)
+        end = token.end()
+        if token[0] == ";" and apsw.complete(script[start:end]):
+            yield Statement(script[start:end], line)
+            before, start = start, _skip(script, end)
+            line += script.count("\n", before, start)
+            end = start
 
 
-@lru_cache(maxsize=512)
 def count(sql: str) -> int:
     """Return how many statements *sql* holds."""
     return sum(1 for _ in split(sql))
 
 
+def _check(script: str) -> None:
+    if "\0" in script:
+        msg = "the SQL text holds a NUL character"
+        raise ProgrammingError(msg, sql=script)
+    try:
+        script.encode()
+    except UnicodeEncodeError as error:
+        msg = "the SQL text is not valid Unicode"
+        raise DataError(msg, sql=script) from error
+
+
 def _skip(script: str, start: int) -> int:
     match = _BLANK.match(script, start)
     return match.end() if match else start
-
-
-def _line(script: str, position: int) -> int:
-    return script.count("\n", 0, position) + 1

@@ -6,6 +6,8 @@ is ever put in a message; SQLite's own messages name columns and tables, not val
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import apsw
 
 from .errors import (
@@ -43,15 +45,38 @@ _CLASSES: dict[type[apsw.Error], type[Error]] = {
     apsw.ReadOnlyError: ReadOnlyDatabase,
     apsw.AuthError: ForbiddenStatement,
 }
+# What a VFS written in Python raises has no code but its class.
+_PRIMARY: dict[type[apsw.Error], str] = {
+    apsw.CantOpenError: "SQLITE_CANTOPEN",
+    apsw.CorruptError: "SQLITE_CORRUPT",
+    apsw.FullError: "SQLITE_FULL",
+    apsw.IOError: "SQLITE_IOERR",
+    apsw.PermissionsError: "SQLITE_PERM",
+    apsw.ReadOnlyError: "SQLITE_READONLY",
+}
 _KINDS = {"PRIMARYKEY": "primary_key", "FOREIGNKEY": "foreign_key", "NOTNULL": "not_null"}
-# What APSW raises while it binds parameters or reads columns; the same types from a caller's own SQL function
-# cannot be told apart, and the message is theirs either way.
-BINDING_ERRORS = (TypeError, OverflowError, UnicodeError, KeyError, ValueError)
+# What APSW raises while it binds parameters or reads columns.
+_BINDING_ERRORS = (TypeError, OverflowError, UnicodeError, KeyError, ValueError)
+_OURS = str(Path(__file__).parent)
 
 
 def is_known(error: BaseException) -> bool:
-    """Return whether *error* comes from APSW rather than from a caller's own code."""
-    return isinstance(error, (apsw.Error, *BINDING_ERRORS))
+    """Return whether *error* comes from APSW rather than from a caller's own code that ran inside it.
+
+    A binding error's type does not tell, but where it was raised does: APSW names its C files in the traceback. A
+    missing name is APSW's question put to the caller's mapping, and so a KeyError is taken for APSW's.
+    """
+    if isinstance(error, (apsw.Error, KeyError)):
+        return True
+    return isinstance(error, _BINDING_ERRORS) and not _is_from_outside(error)
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = trace.tb_frame.f_code.co_filename if trace is not None else ""
+    return not where.endswith(".c") and not where.startswith(_OURS)
 
 
 def translate(error: BaseException, sql: str | None, *, ran: Ran = "rolled_back") -> Error:
@@ -59,7 +84,7 @@ def translate(error: BaseException, sql: str | None, *, ran: Ran = "rolled_back"
     if not isinstance(error, apsw.Error):
         return _binding(error, sql, ran)
     code, extended = _codes(error)
-    message = _with_sql(str(error), sql)
+    message = _with_sql(str(error) or code or type(error).__name__, sql)
     if isinstance(error, (apsw.ConstraintError, apsw.MismatchError)):
         kind = _kind(extended)
         return IntegrityError(message, kind=kind, ran=ran, sql=sql, code=code, extended_code=extended)
@@ -82,7 +107,7 @@ def _binding(error: BaseException, sql: str | None, ran: Ran) -> Error:
 def _codes(error: apsw.Error) -> tuple[str | None, str | None]:
     primary = getattr(error, "result", None)
     if not isinstance(primary, int):
-        return None, None
+        return _PRIMARY.get(type(error)), _PRIMARY.get(type(error))
     name = _name(apsw.mapping_result_codes, primary)
     extended = getattr(error, "extendedresult", primary)
     return name, _name(apsw.mapping_extended_result_codes, extended) or name

@@ -1,0 +1,81 @@
+"""The limits: what is refused, and that the message names it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import onewriter
+from onewriter import Config, ProgrammingError
+
+NUMBERS = ("readers_max", "pending_max", "batch_max", "cache_bytes")
+DURATIONS = tuple(field.name for field in dataclasses.fields(Config) if field.name.endswith("_s"))
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [0, -1, 1.5, "4", None, True])
+def test_a_wrong_number_is_refused(name: str, value: object) -> None:
+    """Counts are whole numbers above 0."""
+    with pytest.raises(ProgrammingError, match=f"^Config.{name} must be a whole number"):
+        make(name, value)
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize("value", [-1, math.inf, math.nan, "1", None, True])
+def test_a_wrong_duration_is_refused(name: str, value: object) -> None:
+    """Durations are seconds, and none is without end."""
+    with pytest.raises(ProgrammingError, match=f"^Config.{name} must be a number of seconds"):
+        make(name, value)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("file_mode", 0o400),
+        ("file_mode", 0o1600),
+        ("file_mode", -1),
+        ("file_mode", "0600"),
+        ("file_mode", True),
+        ("vfs", ""),
+        ("vfs", 5),
+        ("on_connect", "f"),
+    ],
+)
+def test_another_wrong_value_is_refused(name: str, value: object) -> None:
+    """Each with the field's name and the value."""
+    with pytest.raises(ProgrammingError, match=f"^Config.{name} must be .*{value!r}"):
+        make(name, value)
+
+
+def make(name: str, value: object) -> Config:
+    """Return a Config with one value, whatever its type."""
+    options: dict[str, Any] = {name: value}
+    return Config(**options)
+
+
+def test_every_limit_has_a_default_that_is_allowed() -> None:
+    """And can be set to itself."""
+    assert dataclasses.replace(Config()) == Config()
+    assert make("batch_s", 0) == make("batch_s", 0.0)
+
+
+def test_a_config_is_frozen_and_named() -> None:
+    """Nobody changes a limit under a database that is open, nor mixes two up."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(Config(), "readers_max", 5)  # noqa: B010 - a checker would refuse the plain way
+    with pytest.raises(TypeError):
+        Config(4)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+def test_wrong_options_of_open_are_refused(tmp_path: Path) -> None:
+    """Before anything is created."""
+    path = tmp_path / "a.db"
+    with pytest.raises(ProgrammingError, match="config must be a Config, not dict"):
+        onewriter.open(path, config={})  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    with pytest.raises(ProgrammingError, match="durability must be 'full' or 'normal', not 'none'"):
+        onewriter.open(path, durability="none")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,243 @@
+"""Other processes at the same file: forked children, many that start at once, strangers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import onewriter
+from onewriter import Database, ForkedDatabase, WriteTimeout
+from tests.support.children import child, forked, together
+from tests.support.databases import Held
+from tests.support.stranger import Stranger, may_write
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+def make(path: Path) -> Database:
+    """Open a database with one table."""
+    db = onewriter.open(path)
+    db.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)")
+    return db
+
+
+def test_a_forked_child_may_use_nothing_of_its_parent(tmp_path: Path) -> None:
+    """Every call is refused at once; closing does nothing."""
+    with make(tmp_path / "a.db") as db:
+
+        def use() -> list[str]:
+            told: list[str] = []
+            for call in (
+                lambda: db.execute("INSERT INTO item (name) VALUES ('child')"),
+                lambda: db.write(lambda _: None),
+                lambda: db.query("SELECT 1"),
+                lambda: db.read(lambda _: None),
+                lambda: db.migrate([]),
+                db.schema_version,
+                lambda: db.snapshot(tmp_path / "s.db"),
+                db.check,
+                lambda: db.transaction().__enter__(),
+            ):
+                try:
+                    call()
+                except ForkedDatabase as error:
+                    told.append(error.ran)
+            db.close()
+            return told
+
+        assert forked(use) == ["no"] * 9
+        db.execute("INSERT INTO item (name) VALUES ('parent')")
+        assert db.query("SELECT name FROM item") == [("parent",)]
+        assert db.check() == []
+
+
+def test_the_end_of_a_child_changes_nothing(tmp_path: Path) -> None:
+    """Also of one that runs Python's own end: the parent keeps its locks and its WAL."""
+    with make(tmp_path / "a.db") as db:
+        with db.transaction() as tx:
+            tx.execute("INSERT INTO item (name) VALUES ('one')")
+            pid = os.fork()
+            if pid == 0:
+                raise SystemExit(_leave(db))
+            assert os.waitpid(pid, 0)[1] == 0
+            assert not may_write(db.path)
+        assert db.query_value("SELECT count(*) FROM item") == 1
+        assert db.check() == []
+
+
+def _leave(db: Database) -> int:
+    del db
+    import gc  # noqa: PLC0415 - of the child alone
+
+    gc.collect()
+    os._exit(0)
+
+
+_FORK_AND_END = """
+import os, sys
+import onewriter
+db = onewriter.open(sys.argv[1])
+db.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)")
+db.query("SELECT * FROM item")
+if os.fork() == 0:
+    sys.exit()
+assert os.wait()[1] == 0
+print("forked", flush=True)
+sys.stdin.readline()
+db.execute("INSERT INTO item (name) VALUES ('parent')")
+"""
+
+
+def test_pythons_own_end_in_a_child_closes_no_handle(tmp_path: Path) -> None:
+    """The interpreter collects everything then; the file stays the parent's."""
+    path = tmp_path / "a.db"
+    with child(_FORK_AND_END, path) as other:
+        other.wait_for("forked")
+        assert (tmp_path / "a.db-wal").stat().st_size > 0
+        other.go_on()
+        other.end()
+    with onewriter.open(path) as db:
+        assert db.query("SELECT name FROM item") == [("parent",)]
+
+
+_FORK_AND_OPEN = """
+import os, sys
+import onewriter
+db = onewriter.open(sys.argv[1])
+db.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)")
+db.query("SELECT * FROM item")
+with db.read_transaction() as tx:
+    pid = os.fork()
+    if pid == 0:
+        with onewriter.open(sys.argv[1]) as mine:
+            mine.execute("INSERT INTO item (name) VALUES ('one')")
+            with mine.read_transaction() as reading:
+                before = reading.query_value("SELECT count(*) FROM item")
+                print("opened", flush=True)
+                sys.stdin.readline()
+                assert reading.query_value("SELECT count(*) FROM item") == before
+            mine.execute("INSERT INTO item (name) VALUES ('two')")
+        os._exit(0)
+db.execute("INSERT INTO item (name) VALUES ('parent')")
+db.close()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_a_child_that_opens_the_file_itself_holds_locks_of_its_own(tmp_path: Path) -> None:
+    """SQLite's account of locks, which the child inherits, would have it go without: its WAL was deleted under it.
+
+    child                               parent                          this process
+    opens, writes, reads
+                                        writes, closes
+                                                                        opens, writes, closes: the WAL stays
+    reads the same snapshot, writes
+    closes
+                                                                        finds every write
+    """
+    path = tmp_path / "a.db"
+    with child(_FORK_AND_OPEN, path) as other:
+        other.wait_for("opened")
+        with onewriter.open(path) as db:
+            db.execute("INSERT INTO item (name) VALUES ('other')")
+        assert (tmp_path / "a.db-wal").exists()
+        other.go_on()
+        other.end()
+    with onewriter.open(path) as db:
+        assert sorted(db.query("SELECT name FROM item", into=str)) == ["one", "other", "parent", "two"]
+        assert db.check() == []
+
+
+def test_a_child_forked_in_the_middle_of_a_write_may_not_open_the_file(tmp_path: Path) -> None:
+    """What it inherited says that the write lock is taken, for ever; another file it may open."""
+    with make(tmp_path / "a.db") as db:
+        held = Held(db)
+
+        def open_both() -> object:
+            with make(tmp_path / "b.db"):
+                pass
+            onewriter.open(tmp_path / "a.db")
+            return "opened"
+
+        with pytest.raises(ForkedDatabase, match="forked while a thread of its parent was writing") as caught:
+            forked(open_both)
+        assert caught.value.ran == "no"
+        held.let_go()
+        held.call.result()
+        assert (tmp_path / "b.db").exists()
+        assert forked(lambda: onewriter.open(tmp_path / "a.db").query("SELECT name FROM item")) == [("held",)]
+
+
+_COUNT = """
+import sys, threading
+import onewriter
+print("ready", flush=True)
+sys.stdin.readline()
+db = onewriter.open(sys.argv[1], durability="normal", migrations=[
+    onewriter.Migration(1, "count", "CREATE TABLE count (n INTEGER NOT NULL); INSERT INTO count VALUES (0)")])
+def work():
+    for _ in range(25):
+        db.execute("UPDATE count SET n = n + 1")
+        db.write(lambda tx: tx.execute("UPDATE count SET n = ?", (tx.query_value("SELECT n FROM count") + 1,)))
+        db.query("SELECT n FROM count")
+for _ in range(3):
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    db.close()
+    db = onewriter.open(sys.argv[1], durability="normal")
+db.close()
+"""
+
+
+def test_many_processes_lose_no_write_and_hear_of_no_lock(tmp_path: Path) -> None:
+    """They open, migrate, write with four threads each, close and open again, all at once."""
+    path = tmp_path / "new" / "a.db"
+    assert together(_COUNT, 4, path) == [""] * 4
+    with onewriter.open(path) as db:
+        assert db.query_value("SELECT n FROM count") == 4 * 3 * 4 * 25 * 2
+        assert db.check() == []
+
+
+def test_a_stranger_that_keeps_the_lock_is_named(tmp_path: Path) -> None:
+    """Past the deadline nothing ran; readers are not concerned; once it has let go, all is well."""
+    with make(tmp_path / "a.db") as db, Stranger(db.path) as other:
+        other.run("BEGIN IMMEDIATE")
+        other.run("INSERT INTO item (name) VALUES ('stranger')")
+        for call in (
+            lambda: db.execute("INSERT INTO item (name) VALUES ('one')", timeout_s=0.05),
+            lambda: db.write(lambda tx: tx.execute("DELETE FROM item"), timeout_s=0.05),
+            lambda: db.transaction(timeout_s=0.05).__enter__(),
+        ):
+            with pytest.raises(WriteTimeout) as caught:
+                call()
+            assert (caught.value.held_by, caught.value.ran) == ("stranger", "no")
+        assert db.query("SELECT * FROM item") == []
+        other.run("COMMIT")
+        db.execute("INSERT INTO item (name) VALUES ('two')")
+        assert db.query("SELECT name FROM item", into=str) == ["stranger", "two"]
+
+
+_DIE = """
+import sys
+import onewriter
+db = onewriter.open(sys.argv[1])
+db.execute("INSERT INTO item (name) VALUES ('acknowledged')")
+with db.transaction() as tx:
+    tx.execute("INSERT INTO item (name) VALUES ('not yet')")
+    print("open", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_process_that_dies_in_a_write_leaves_what_it_was_told(tmp_path: Path) -> None:
+    """And no lock behind."""
+    with make(tmp_path / "a.db") as db:
+        with child(_DIE, db.path) as other:
+            other.wait_for("open")
+            other.kill()
+        db.execute("INSERT INTO item (name) VALUES ('next')")
+        assert db.query("SELECT name FROM item", into=str) == ["acknowledged", "next"]
+        assert db.check() == []
