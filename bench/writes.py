@@ -6,6 +6,9 @@ Each figure is the median over rounds, and in each round every way has its turn,
 meanwhile strikes all alike. A ratio is that of the medians. One write inserts one row of 200 bytes.
 """
 
+# APSW's stub leaves the type of a bound buffer unknown, and with it half of every signature.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import argparse
@@ -27,7 +30,7 @@ import apsw
 import onewriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 ROW = "x" * 200
 CREATE = "CREATE TABLE small (id INTEGER PRIMARY KEY, body TEXT NOT NULL)"
@@ -44,7 +47,7 @@ class Round(NamedTuple):
 
 
 @contextmanager
-def _raw(folder: Path, durability: str, *, locked: bool) -> Iterator[Write]:
+def _raw(folder: Path, durability: str, *, locked: bool) -> Generator[Write]:
     """APSW by hand: one connection, a transaction for each write, behind a lock where threads share it."""
     connection = apsw.Connection(str(folder / "raw.db"))
     connection.pragma("journal_mode", "wal")
@@ -69,7 +72,7 @@ def _raw(folder: Path, durability: str, *, locked: bool) -> Iterator[Write]:
 @contextmanager
 def _onewriter(
     folder: Path, durability: onewriter.config.Durability, *, by_function: bool
-) -> Iterator[Write]:
+) -> Generator[Write]:
     with onewriter.open(folder / f"one-{by_function}.db", durability=durability) as db:
         db.execute(CREATE)
 

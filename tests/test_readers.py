@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -232,3 +234,16 @@ def test_closing_waits_for_readers_and_refuses_new_ones(tmp_path: Path) -> None:
     assert isinstance(waiter.error(), DatabaseClosed)
     assert reading.let_go() == ([], [])
     db.close()
+
+
+def test_check_finds_a_broken_check_constraint(tmp_path: Path) -> None:
+    """SQLite itself drops these on a read-only connection."""
+    with open_items(tmp_path) as db:
+        assert db.check() == []
+    program = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA ignore_check_constraints = ON'); "
+        "c.execute(\"INSERT INTO item (name, size) VALUES ('bad', -1)\"); c.commit()"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "items.db")], check=True, timeout=30)
+    with open_items(tmp_path) as db:
+        assert db.check() == ["CHECK constraint failed in item"]

@@ -1,5 +1,8 @@
 """Requests that share a commit: in order, told after it, and without each other's failures."""
 
+# pyright: reportUnknownMemberType=false
+# (APSW's stub leaves the type of a bound buffer unknown, and with it half of every signature.)
+
 from __future__ import annotations
 
 import threading

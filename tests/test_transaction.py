@@ -152,8 +152,8 @@ def test_a_script_runs_every_statement(db: Database) -> None:
 
 
 def test_a_write_inside_a_write_is_refused(db: Database) -> None:
-    """Through any door, also where the file was opened twice."""
-    with onewriter.open(db.path) as twin, db.transaction() as tx:
+    """Through any door, also where the file was opened twice; closing the other one is no write."""
+    with db.transaction() as tx, onewriter.open(db.path) as twin:
         tx.execute("INSERT INTO item (name) VALUES ('a')")
         for other in (db, twin):
             with pytest.raises(NestedWrite, match="use the transaction"):
@@ -162,8 +162,8 @@ def test_a_write_inside_a_write_is_refused(db: Database) -> None:
                 other.write(lambda _tx: None)
             with pytest.raises(NestedWrite), other.transaction():
                 pass
-            with pytest.raises(NestedWrite):
-                other.close()
+        with pytest.raises(NestedWrite, match="leave the write first"):
+            db.close()
     assert names(db) == ["a"]
 
 
@@ -176,6 +176,8 @@ def test_a_read_around_the_transaction_is_refused(db: Database) -> None:
             db.query("SELECT * FROM item")
         with pytest.raises(NestedRead), db.read_transaction():
             pass
+        with pytest.raises(NestedRead):
+            db.check()
         return tx.query_value("SELECT count(*) FROM item", into=int)
 
     assert db.write(work) == 1

@@ -38,6 +38,7 @@ _RELEASE: Final = own(f"RELEASE {SAVEPOINT}")
 _BACK: Final = own(f"ROLLBACK TO {SAVEPOINT}")
 _UNDEFER: Final = own("PRAGMA defer_foreign_keys = OFF")
 _CHECKED_MAX: Final = 1_000
+_CHECKED_LENGTH_MAX: Final = 10_000
 
 
 class Connection(Handle):
@@ -312,6 +313,8 @@ class Connection(Handle):
         check_params(params)
         if sql not in self._checked:
             _check_text(sql)
+            if len(sql) > _CHECKED_LENGTH_MAX:
+                return
             if len(self._checked) >= _CHECKED_MAX:
                 self._checked.clear()
             self._checked.add(sql)

@@ -21,13 +21,12 @@ from .errors import (
     ForkedDatabase,
     NestedRead,
     NestedWrite,
-    ProgrammingError,
     ReadOnlyDatabase,
     ReadTimeout,
 )
 from .migrations import Migration, MigrationStatus
 from .readers import Readers
-from .requests import Function, ManyStatements, Request, Statement
+from .requests import Function, ManyStatements, Request, Statement, check_function
 from .stats import Stats, gather
 from .transaction import ReadTransaction, Transaction
 from .values import SQL, Params, Result, Row, Value
@@ -56,7 +55,7 @@ class Database:
         self._durability: Durability = durability
         self._presence = presence.of(path)
         self._writer = None if connection is None else Writer(connection, config, path, self._presence)
-        self._readers = Readers(self._connect_reader, config.readers_max, path)
+        self._readers = Readers(self._connect, config.readers_max, path)
         self._closing = threading.Lock()
         self._closed = False  # written under _closing
         self._forked = False
@@ -106,7 +105,7 @@ class Database:
             NestedWrite: this thread is writing already; use its transaction.
             OutcomeUnknown: the commit's sync failed.
         """
-        _check_function(work)
+        check_function(work)
         return cast("T", self._perform(Function(work), timeout_s, portable=False, alone=alone))
 
     @contextlib.contextmanager
@@ -219,7 +218,7 @@ class Database:
 
     def read(self, work: Callable[[ReadTransaction], T], *, timeout_s: float | None = None) -> T:
         """Run *work* on one snapshot of the database and return its result; raises as `query`."""
-        _check_function(work)
+        check_function(work)
         with self.read_transaction(timeout_s=timeout_s) as transaction:
             return work(transaction)
 
@@ -281,12 +280,13 @@ class Database:
         Raises:
             SnapshotError: *dest* is as it was.
         """
-        with self._reader_of_its_own() as connection:
+        with self._connection_of_its_own(read_only=True) as connection:
             return snapshots.make(connection, dest, self.config, overwrite=overwrite, progress=progress)
 
     def check(self) -> list[str]:
         """Return what SQLite finds wrong with the file, empty where it is sound. Reads all of it; writers go on."""
-        with self._reader_of_its_own() as connection:
+        # On a read-only connection SQLite drops CHECK constraints, and would not check them.
+        with self._connection_of_its_own(read_only=self._writer is None) as connection:
             return snapshots.problems(connection)
 
     def stats(self) -> Stats:
@@ -310,7 +310,7 @@ class Database:
         if self._forked:
             return  # the handles are the parent's
         deadline = clock.deadline(timeout_s, self.config.write_timeout_s)
-        if self._presence.is_writing():
+        if self._writer is not None and self._writer.is_held_here():
             msg = f"{self.path}: close() inside a write would wait for itself; leave the write first"
             raise NestedWrite(msg)
         with self._closing:
@@ -360,22 +360,25 @@ class Database:
         return self._lend_until(clock.deadline(timeout_s, self.config.read_timeout_s))
 
     def _lend_until(self, deadline: float) -> contextlib.AbstractContextManager[Connection]:
+        self._check_not_writing()
+        return self._readers.lend(deadline)
+
+    def _connection_of_its_own(self, *, read_only: bool) -> contextlib.closing[Connection]:
+        self._check_not_writing()
+        connection = self._connect(clock.now() + self.config.read_timeout_s, read_only=read_only)
+        connection.unlimited()
+        return contextlib.closing(connection)
+
+    def _connect(self, deadline: float, *, read_only: bool = True) -> Connection:
+        return Connection(
+            self.path, config=self.config, durability=self._durability, read_only=read_only, deadline=deadline
+        )
+
+    def _check_not_writing(self) -> None:
         self._check_usable()
         if self._presence.is_writing():
             msg = "this thread is writing to the same file: ask its transaction (tx.query), which sees what it wrote"
             raise NestedRead(msg)
-        return self._readers.lend(deadline)
-
-    def _reader_of_its_own(self) -> contextlib.closing[Connection]:
-        self._check_usable()
-        connection = self._connect_reader(clock.now() + self.config.read_timeout_s)
-        connection.unlimited()
-        return contextlib.closing(connection)
-
-    def _connect_reader(self, deadline: float) -> Connection:
-        return Connection(
-            self.path, config=self.config, durability=self._durability, read_only=True, deadline=deadline
-        )
 
     def _check_usable(self) -> None:
         if self._forked:
@@ -390,9 +393,3 @@ class Database:
         self._forked = True
         self._live = None
         return [self._writer, self._readers]
-
-
-def _check_function(work: object) -> None:
-    if not callable(work):
-        msg = f"work must be a function of a transaction, not {type(work).__name__}"
-        raise ProgrammingError(msg)

@@ -119,6 +119,11 @@ class Line(Generic[W]):
         self._held = False
         self._closed = False
 
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody has the role at this moment."""
+        return self._held
+
     def __len__(self) -> int:
         """Return how many wait."""
         return len(self._waiting)

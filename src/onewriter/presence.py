@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from .errors import CannotOpen
+
 
 class Presence:
     """The threads that write to one file.
@@ -48,7 +50,11 @@ _of_files: dict[tuple[int, int], Presence] = {}  # guarded by _lock
 
 def of(path: Path) -> Presence:
     """Return the one presence of the file at *path*, which must exist; to be released once."""
-    state = path.stat()
+    try:
+        state = path.stat()
+    except OSError as error:
+        msg = f"cannot open {path}: {error.strerror}"
+        raise CannotOpen(msg) from error
     key = (state.st_dev, state.st_ino)
     with _lock:
         presence = _of_files.setdefault(key, Presence(key))

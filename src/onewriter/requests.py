@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from .connection import Connection
+from .errors import ProgrammingError
 from .transaction import Transaction
 from .values import Params
 
@@ -74,3 +75,10 @@ class Function:
         if connection.killed_by is not None:
             raise connection.killed_by
         return value
+
+
+def check_function(work: object) -> None:
+    """Refuse what cannot be called with a transaction."""
+    if not callable(work):
+        msg = f"work must be a function of a transaction, not {type(work).__name__}"
+        raise ProgrammingError(msg)

@@ -1,7 +1,8 @@
 """From APSW's exceptions to ours: what went wrong, whose fault it is, and where.
 
 The table is by APSW's class, that is by SQLite's primary result code (https://sqlite.org/rescode.html). No parameter
-is ever put in a message; SQLite's own messages name columns and tables, not values.
+is ever put in a message. SQLite's own messages name columns and tables; a few of its functions quote what they cannot
+parse (a JSON path, a full-text query), and that is left as it is, since the error's cause has it anyway.
 """
 
 from __future__ import annotations

@@ -54,6 +54,7 @@ class Writer:
         self._path = path
         self._line: Line[Request] = Line()
         self._presence = presence
+        self._holder = 0  # the thread that got the role last; written by it
         self._main = threading.main_thread().ident
         self._ended = threading.Lock()  # held until the connection is closed
         self._ended.acquire()
@@ -103,6 +104,7 @@ class Writer:
             ticket: Ticket[Request] = Ticket(_Interactive(), timeout_s, portable=False, alone=True)
             if not self._enter(ticket) and not self._wait(ticket):
                 _fail(ticket)  # it was refused
+            self._holder = me
             try:
                 self._batch.note_wait(clock.now() - ticket.entered_at)
                 if ticket.interrupt is not None:
@@ -136,6 +138,11 @@ class Writer:
     def commit_turn(self) -> None:
         """Commit what the calling thread, which has the turn, has open; raises as `Batch.commit_turn`."""
         self._batch.commit_turn()
+
+    def is_held_here(self) -> bool:
+        """Whether the calling thread has the role: what it then waits for would wait for it."""
+        me = threading.get_ident()
+        return self._holder == me and me in self._presence.writing and self._line.is_held
 
     def close(self, deadline: float) -> bool:
         """Refuse new requests, let those in line be done until *deadline*, refuse the rest, close the connection.
@@ -191,6 +198,7 @@ class Writer:
 
     def _lead(self, ticket: Ticket[Request]) -> None:
         """Do the work of *ticket*, which is the calling thread's, then go on down the line (W3)."""
+        self._holder = threading.get_ident()
         try:
             if ticket.interrupt is not None and not ticket.started:
                 self._tell(ticket, ticket.interrupt)
