@@ -119,7 +119,7 @@ def test_what_is_put_back_comes_first_and_alone() -> None:
     _waiting(line, *members, _ticket(3, portable=True))
     for _ in members:
         line.advance(is_open=True, serves_until=clock.NEVER)
-    line.put_back(members)
+    line.put_back(members, clock.NEVER)
     order: list[int] = []
     while isinstance(step := line.advance(is_open=False, serves_until=clock.NEVER), Ticket):
         order.append(step.work)
@@ -135,7 +135,7 @@ def test_what_was_started_cannot_time_out() -> None:
     _waiting(line, member)
     line.advance(is_open=True, serves_until=clock.NEVER)
     call = Call(lambda: line.wait(member))
-    line.put_back((member,))
+    line.put_back((member,), clock.NEVER)
     assert line.advance(is_open=False, serves_until=0.0) is Step.HANDED  # to its own thread
     assert call.result() is True
 
@@ -180,9 +180,9 @@ def test_refusing_spares_what_was_started() -> None:
     member, waiter = _ticket(1, portable=True), _ticket(2, portable=True)
     _waiting(line, member, waiter)
     line.advance(is_open=True, serves_until=clock.NEVER)
-    line.put_back((member,))
+    line.put_back((member,), clock.NEVER)
     error = ValueError()
-    line.refuse(error)
+    line.refuse(lambda: error)
     assert line.wait(waiter) is False
     assert waiter.error is error
     assert line.advance(is_open=False, serves_until=clock.NEVER) is member

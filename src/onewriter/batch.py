@@ -28,6 +28,7 @@ fails too, the outcome is unknown.
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -116,11 +117,12 @@ class Batch:
         started = clock.now()
         try:
             self._connection.commit()
-        except Error as error:
+        except Exception as error:  # noqa: BLE001 - a commit hook of on_connect may raise anything
             self._commit_failed(members, error)
             return
         self._line.finish(members)
         self._count(started, len(members))
+        self._checkpoint()
 
     def commit_turn(self) -> None:
         """Commit what a thread that has the role for itself has open.
@@ -132,12 +134,13 @@ class Batch:
         started = clock.now()
         try:
             self._connection.commit()
-        except Error as error:
+        except Exception as error:
             self._connection.rollback()
             if self._may_be_durable(error):
                 raise self._unknown() from error
             raise
         self._count(started, 1)
+        self._checkpoint()
 
     def abandon(self, ticket: Ticket[Request]) -> None:
         """Give up what is open after something that should not happen struck the holder, whose ticket *ticket* is.
@@ -172,6 +175,7 @@ class Batch:
         """Run the work and keep its outcome; False where the whole transaction is lost with it (B3)."""
         connection = self._connection
         first = len(self.members) == 1
+        outer = sys.exception()  # what the holder is handling is not the request's
         connection.start_request()
         try:
             if not first:
@@ -181,8 +185,12 @@ class Batch:
                 raise _broken_foreign_key()
             if not first:
                 connection.release()
-        except BaseException as error:  # noqa: BLE001 - it is the caller's, and told once the batch is committed
+        except BaseException as error:
             ticket.error = error
+            if outer is not None:
+                _cut(error, outer)
+            if connection.inherited:
+                raise  # in a forked child that came out of its parent's function, nothing here is its own
             kept = not first and self._undo()
             connection.end_request()
             return kept
@@ -216,10 +224,10 @@ class Batch:
         self.ended_at = clock.now()
         self._commit_times.add(self.ended_at - started)
 
-    def _commit_failed(self, members: list[Ticket[Request]], error: Error) -> None:
+    def _commit_failed(self, members: list[Ticket[Request]], error: Exception) -> None:
         self._connection.rollback()
         if self._may_be_durable(error):
-            failure: Error = self._unknown()
+            failure: Exception = self._unknown()
             failure.__cause__ = error
         elif len(members) == 1:
             failure = error
@@ -231,23 +239,30 @@ class Batch:
         self._writes += len(members)
         self._line.finish(members)
 
+    def _checkpoint(self) -> None:
+        """Move the WAL's content into the database where it has grown; whoever was committed has heard of it."""
+        try:
+            self._connection.checkpoint_if_due()
+        except Exception:  # noqa: BLE001 - the commit stands, whatever a VFS raises now
+            _log.warning("%s: a checkpoint failed; the next one will try again", self._path, exc_info=True)
+
     def _again(self, members: list[Ticket[Request]]) -> None:
         self._reruns += len(members)
-        self._line.put_back(members)
+        self._line.put_back(members, clock.now() + self._config.write_timeout_s)
 
-    def _may_be_durable(self, error: Error) -> bool:
+    def _may_be_durable(self, error: Exception) -> bool:
         """Find out the fate of a commit that failed with *error*: a later one that succeeds takes its frames' place.
 
         A full disk leaves the first frame unwritten, or leaves room to write over it: with either nothing is left
-        of the failed commit.
+        of the failed commit. That is so where a full disk is told by a write, as the platform's own VFS does.
         """
-        if not isinstance(error, (DiskError, DiskFull)):
-            return False
+        if isinstance(error, Error) and not isinstance(error, (DiskError, DiskFull)):
+            return False  # SQLite refused to commit, and wrote nothing
         try:
             self._connection.supersede(clock.now() + self._config.write_timeout_s)
         except DiskFull:
-            return isinstance(error, DiskError)
-        except Error:
+            return not isinstance(error, DiskFull) or self._config.vfs is not None
+        except Exception:  # noqa: BLE001 - whatever it is, nothing took its place
             _log.warning("%s: the fate of a failed commit is unknown", self._path, exc_info=True)
             return True
         return False
@@ -255,6 +270,17 @@ class Batch:
     def _unknown(self) -> OutcomeUnknown:
         msg = f"{self._path}: the commit failed on the disk, and it may or may not survive; read before trying again"
         return OutcomeUnknown(msg, ran="unknown")
+
+
+def _cut(error: BaseException, outer: BaseException) -> None:
+    """Take *outer*, which the holder was handling, out of the history of *error*, which is another's."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        if link.__context__ is outer:
+            link.__context__ = None
+        link = link.__cause__ or link.__context__
 
 
 def _broken_foreign_key() -> IntegrityError:

@@ -15,19 +15,25 @@ from .errors import ProgrammingError
 NEVER: Final = math.inf
 
 now = monotonic
+_LONGEST_S: Final = 1e9  # some thirty years: what is longer is a mistake, or past what a lock can wait
 
 
 def deadline(timeout_s: float | None, default_s: float) -> float:
     """Return the moment *timeout_s* seconds from now (*default_s* where it is None)."""
+    return monotonic() + duration(timeout_s, default_s)
+
+
+def duration(timeout_s: float | None, default_s: float) -> float:
+    """Return *timeout_s*, or *default_s* where it is None."""
     if timeout_s is None:
-        return monotonic() + default_s
+        return default_s
     check_duration(timeout_s)
-    return monotonic() + timeout_s
+    return timeout_s
 
 
 def check_duration(timeout_s: object) -> None:
     """Refuse what is no number of seconds to wait."""
-    if not isinstance(timeout_s, (int, float)) or not 0 <= timeout_s < math.inf:
+    if not isinstance(timeout_s, (int, float)) or not 0 <= timeout_s <= _LONGEST_S:
         msg = f"timeout_s must be a number of seconds, 0 or more and finite, not {timeout_s!r}"
         raise ProgrammingError(msg)
 

@@ -33,10 +33,8 @@ _BEGIN_WRITE: Final = own("BEGIN IMMEDIATE")
 _BEGIN_READ: Final = own("BEGIN")
 _COMMIT: Final = own("COMMIT")
 _ROLLBACK: Final = own("ROLLBACK")
-_SAVE: Final = own(f"SAVEPOINT {SAVEPOINT}")
-_RELEASE: Final = own(f"RELEASE {SAVEPOINT}")
-_BACK: Final = own(f"ROLLBACK TO {SAVEPOINT}")
 _UNDEFER: Final = own("PRAGMA defer_foreign_keys = OFF")
+_CHECKPOINT_PAGES: Final = 1_000
 _CHECKED_MAX: Final = 1_000
 _CHECKED_LENGTH_MAX: Final = 10_000
 
@@ -66,8 +64,14 @@ class Connection(Handle):
         self._statement_timeout_s = config.statement_timeout_s
         self._left_s = clock.NEVER  # of the request's time inside SQLite
         self._begun = False
+        self._nested = 0  # savepoints that the request has set
         self.killed_by: BaseException | None = None  # what made SQLite end the transaction (N3)
         self._checked: set[str] = set()  # texts that hold one statement
+        self._wal_pages = 0
+        if not read_only:
+            self._apsw.set_wal_hook(
+                self._note_wal
+            )  # in place of SQLite's own, which checkpoints inside the COMMIT
 
     # --- transactions
 
@@ -112,6 +116,24 @@ class Connection(Handle):
         finally:
             self._guard.trusted = False
         self._begun = False
+
+    def checkpoint_if_due(self) -> None:
+        """Checkpoint, as far as readers allow without waiting, where the WAL has grown to SQLite's own usual limit.
+
+        https://sqlite.org/wal.html#automatic_checkpoint
+        """
+        if self._wal_pages < _CHECKPOINT_PAGES:
+            return
+        try:
+            self._apsw.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except BUSY:  # another process is at it
+            self.busy_retries += 1
+        except apsw.Error as error:
+            raise translate(error, None) from error
+
+    def _note_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
 
     def rollback(self) -> None:
         """Roll back what is open, if anything is; safe after any failure."""
@@ -159,30 +181,36 @@ class Connection(Handle):
             version = self._own("PRAGMA user_version")[0][0]
             self._own(f"PRAGMA user_version = {version!r}")  # writes the first page, whatever it held
             self._own(_COMMIT)
-        except apsw.Error as error:
+        except BaseException as error:
             self.rollback()
-            raise translate(error, None) from error
+            if isinstance(error, apsw.Error):
+                raise translate(error, None) from error
+            raise
         self._begun = False
 
-    def save(self) -> None:
-        """Set a savepoint; they nest."""
-        try:
-            self._cursor.execute(_SAVE)
-        except apsw.Error as error:
-            raise translate(error, None) from error
+    def save(self, name: str = SAVEPOINT) -> None:
+        """Set the savepoint *name*."""
+        self._savepoint(f"SAVEPOINT {name}")
 
-    def release(self) -> None:
-        """Keep what was done since the innermost savepoint."""
-        try:
-            self._cursor.execute(_RELEASE)
-        except apsw.Error as error:
-            raise translate(error, None) from error
+    def save_within(self) -> str:
+        """Set a savepoint inside a request, and return its name, which no other of the request has."""
+        self._nested += 1
+        name = f"{SAVEPOINT}_{self._nested}"
+        self.save(name)
+        return name
 
-    def go_back(self) -> None:
-        """Undo what was done since the innermost savepoint, and end it."""
+    def release(self, name: str = SAVEPOINT) -> None:
+        """Keep what was done since the savepoint *name*; those inside it end with it."""
+        self._savepoint(f"RELEASE {name}")
+
+    def go_back(self, name: str = SAVEPOINT) -> None:
+        """Undo what was done since the savepoint *name*, and end it; those inside it end with it."""
+        self._savepoint(f"ROLLBACK TO {name}")
+        self._savepoint(f"RELEASE {name}")
+
+    def _savepoint(self, sql: str) -> None:
         try:
-            self._cursor.execute(_BACK)
-            self._cursor.execute(_RELEASE)
+            self._cursor.execute(sql)
         except apsw.Error as error:
             raise translate(error, None) from error
 
@@ -199,6 +227,7 @@ class Connection(Handle):
         """Forget what the request before left: its last rowid, its time inside SQLite."""
         self._apsw.set_last_insert_rowid(0)
         self._left_s = self._statement_timeout_s
+        self._nested = 0
 
     def unlimited(self) -> None:
         """Take the limit of time from what follows, up to the next `start_request`."""
@@ -220,7 +249,7 @@ class Connection(Handle):
 
     def rows(self, sql: str, params: Params) -> list[Row]:
         """Run one statement to its end and return its rows."""
-        if sql not in self._checked or type(params) is not tuple:
+        if type(sql) is not str or sql not in self._checked or type(params) is not tuple:
             self._check(sql, params)
         started = time.monotonic()
         self.stop_at = started + self._left_s
@@ -230,10 +259,11 @@ class Connection(Handle):
             self._fail(error, sql)
         finally:
             self._left_s -= time.monotonic() - started
+            self.stop_at = clock.NEVER  # the library's own statements have no limit
 
     def named_rows(self, sql: str, params: Params) -> tuple[list[Row], Sequence[str]]:
         """Run one statement to its end; return its rows and, where there are any, the names of its columns."""
-        if sql not in self._checked or type(params) is not tuple:
+        if type(sql) is not str or sql not in self._checked or type(params) is not tuple:
             self._check(sql, params)
         started = time.monotonic()
         self.stop_at = started + self._left_s
@@ -248,6 +278,7 @@ class Connection(Handle):
             self._fail(error, sql)
         finally:
             self._left_s -= time.monotonic() - started
+            self.stop_at = clock.NEVER  # the library's own statements have no limit
 
     def execute(self, sql: str, params: Params) -> Result:
         """Run one statement to its end and say what it did."""
@@ -282,6 +313,7 @@ class Connection(Handle):
             self._fail(error, sql)
         finally:
             self._left_s -= time.monotonic() - started
+            self.stop_at = clock.NEVER  # the library's own statements have no limit
         return Result(rows, changes, self._apsw.last_insert_rowid())
 
     def run_unguarded(self, sql: str, params: Params = ()) -> list[Row]:
@@ -311,6 +343,7 @@ class Connection(Handle):
 
     def _check(self, sql: str, params: Params) -> None:
         check_params(params)
+        _check_type(sql)
         if sql not in self._checked:
             _check_text(sql)
             if len(sql) > _CHECKED_LENGTH_MAX:
@@ -339,10 +372,13 @@ class Connection(Handle):
         return translate(error, sql)
 
 
-def _check_text(sql: object) -> None:
+def _check_type(sql: object) -> None:
     if not isinstance(sql, str):
         msg = f"sql must be a str, not {type(sql).__name__}"
         raise ProgrammingError(msg)
+
+
+def _check_text(sql: str) -> None:
     found = statements.count(sql)
     if found != 1:
         what = "no statement" if found == 0 else f"{found} statements"

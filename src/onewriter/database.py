@@ -57,7 +57,8 @@ class Database:
         self._writer = None if connection is None else Writer(connection, config, path, self._presence)
         self._readers = Readers(self._connect, config.readers_max, path)
         self._closing = threading.Lock()
-        self._closed = False  # written under _closing
+        self._present = True  # in the file's presence; guarded by _closing
+        self._closed = False
         self._forked = False
         self._live = self._writer  # None once it must not be used: what a call asks first
         forks.register(self)
@@ -86,8 +87,7 @@ class Database:
 
         Raises as `execute`.
         """
-        copied = list(rows)
-        return cast("Result", self._perform(ManyStatements(sql, copied), timeout_s, portable=True))
+        return cast("Result", self._perform(ManyStatements(sql, rows), timeout_s, portable=True))
 
     def write(
         self, work: Callable[[Transaction], T], *, timeout_s: float | None = None, alone: bool = False
@@ -120,10 +120,7 @@ class Database:
             NestedWrite: this thread is writing already; use its transaction and its ``savepoint()``.
         """
         writer = self._for_writing()
-        if timeout_s is None:
-            timeout_s = self.config.write_timeout_s
-        clock.check_duration(timeout_s)
-        with writer.transaction(timeout_s) as transaction:
+        with writer.transaction(clock.duration(timeout_s, self.config.write_timeout_s)) as transaction:
             yield transaction
 
     # --- reading
@@ -291,6 +288,7 @@ class Database:
 
     def stats(self) -> Stats:
         """Return the counts of this moment."""
+        self._check_own()
         return gather(self._writer, self._readers, self.path)
 
     @property
@@ -305,7 +303,7 @@ class Database:
         still waits is refused with `DatabaseClosed`, and whoever is at work closes its connection on leaving.
 
         Raises:
-            NestedWrite: called from inside a write of this database.
+            NestedWrite, NestedRead: called from inside a write or a read of this database.
         """
         if self._forked:
             return  # the handles are the parent's
@@ -313,13 +311,16 @@ class Database:
         if self._writer is not None and self._writer.is_held_here():
             msg = f"{self.path}: close() inside a write would wait for itself; leave the write first"
             raise NestedWrite(msg)
-        with self._closing:
-            first, self._closed = not self._closed, True
-            self._live = None
-        self._readers.close(deadline)
+        if self._readers.is_held_here():
+            msg = f"{self.path}: close() inside a read would wait for itself; leave the read first"
+            raise NestedRead(msg)
+        self._live, self._closed = None, True
+        ended = self._readers.close(deadline)
         if self._writer is not None:
-            self._writer.close(deadline)  # last, so that its close ends the WAL
-        if first:
+            ended = self._writer.close(deadline) and ended  # last, so that its close ends the WAL
+        with self._closing:
+            release, self._present = ended and self._present, self._present and not ended
+        if release:  # while anybody is at work, what it does counts as a write of this file
             self._presence.release()
 
     def __enter__(self) -> Self:
@@ -380,10 +381,13 @@ class Database:
             msg = "this thread is writing to the same file: ask its transaction (tx.query), which sees what it wrote"
             raise NestedRead(msg)
 
-    def _check_usable(self) -> None:
+    def _check_own(self) -> None:
         if self._forked:
             msg = f"{self.path} was opened by the parent process; open it again in each child"
             raise ForkedDatabase(msg)
+
+    def _check_usable(self) -> None:
+        self._check_own()
         if self._closed:
             msg = f"{self.path} is closed"
             raise DatabaseClosed(msg)

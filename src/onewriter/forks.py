@@ -37,6 +37,7 @@ class Inheritable(Protocol):
     """One handle of SQLite."""
 
     path: Path
+    inherited: bool  # set in the child
 
     def shed(self) -> bool:
         """In a forked child: close this copy without touching the file or any lock; False where that cannot be done."""
@@ -85,6 +86,8 @@ def _after_fork() -> None:
     handles = list(_handles)
     _open.clear()
     _handles.clear()
+    for handle in handles:
+        handle.inherited = True
     _inherited.extend(handles)
     if holders or handles:
         _keep_for_ever((holders, handles))

@@ -3,8 +3,8 @@
 SQLite asks it while a statement is compiled (https://sqlite.org/c3ref/set_authorizer.html). It is set once a
 connection, since setting it expires every prepared statement, and consults a flag instead.
 
-A1  A caller's SQL never begins, ends or nests a transaction, attaches a file, or changes a setting of the connection:
-    all that belongs to the write line or the pool.
+A1  A caller's SQL never begins, ends or nests a transaction, attaches a file, changes a setting of the connection, or
+    leaves a TEMP object on it: all that belongs to the write line or the pool.
 A2  A reader's SQL changes nothing, TEMP tables included. Its connection is read-only, so SQLite itself refuses to
     change the file; virtual tables (R-tree) compile statements that write as they open, so these may be compiled.
 A3  APSW caches compiled statements by their text and does not ask again. So the library's own statements carry a
@@ -57,6 +57,14 @@ _TELLING = frozenset(
 _ACTING = frozenset({"incremental_vacuum", "optimize", "shrink_memory", "wal_checkpoint"})
 # Pragmas whose change is a part of the transaction, or ends with it.
 _TRANSACTIONAL = frozenset({"application_id", "defer_foreign_keys", "user_version"})
+_CREATES_TEMP = frozenset(
+    {
+        apsw.SQLITE_CREATE_TEMP_INDEX,
+        apsw.SQLITE_CREATE_TEMP_TABLE,
+        apsw.SQLITE_CREATE_TEMP_TRIGGER,
+        apsw.SQLITE_CREATE_TEMP_VIEW,
+    }
+)
 _READS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE})
 WOULD_WRITE: Final = "it would write; writes go through db.execute() or db.write()"
 
@@ -94,13 +102,17 @@ class Guard:
         if action == apsw.SQLITE_TRANSACTION:
             return _refuse(one)
         if action == apsw.SQLITE_SAVEPOINT:
-            return None if two == SAVEPOINT else _refuse("SAVEPOINT" if one == "BEGIN" else one)
+            return (
+                None if (two or "").startswith(SAVEPOINT) else _refuse("SAVEPOINT" if one == "BEGIN" else one)
+            )
         if action in (apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH):
             return _refuse("ATTACH" if action == apsw.SQLITE_ATTACH else "DETACH")
         if action == apsw.SQLITE_FUNCTION:
             return _refuse("load_extension") if two == "load_extension" else None
         if action == apsw.SQLITE_PRAGMA:
             return self._pragma(one.lower(), two)
+        if action in _CREATES_TEMP:
+            return "a TEMP object would outlive its request and shadow what others use: use WITH, or a table"
         if self.read_only and schema == "temp":
             return WOULD_WRITE
         return None

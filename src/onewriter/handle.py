@@ -85,7 +85,8 @@ class Handle:
         """
         check_sqlite(apsw.sqlite_lib_version())
         self.path = path
-        self.busy_retries = 0  # how often SQLite said busy here, and nobody else heard
+        self.inherited = False  # in a forked child: it is the parent's
+        self.busy_retries: int = 0  # how often SQLite said busy here, and nobody else heard
         self.busy_until = deadline
         self.waits_for_lock = False  # since the last `begin_write` began
         self.stop_at = math.inf  # when the statement that runs is interrupted

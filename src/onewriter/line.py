@@ -36,7 +36,7 @@ from __future__ import annotations
 import enum
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from . import clock
@@ -231,11 +231,15 @@ class Line(Generic[W]):
             for ticket in tickets:
                 _tell(ticket, _DONE)
 
-    def put_back(self, tickets: Iterable[Ticket[W]]) -> None:
-        """Put *tickets* before all others, in their order, each alone from now on; for the holder of the role only."""
+    def put_back(self, tickets: Iterable[Ticket[W]], deadline: float) -> None:
+        """Put *tickets* before all others, in their order, each alone from now on; for the holder of the role only.
+
+        They cannot leave any more; *deadline* is for what they may have to wait for with the role.
+        """
         with self._lock:
             for ticket in reversed(list(tickets)):
                 ticket.state = _WAITS
+                ticket.deadline = deadline
                 ticket.alone = ticket.started = True
                 self._waiting[ticket] = None
                 self._waiting.move_to_end(ticket, last=False)
@@ -252,13 +256,13 @@ class Line(Generic[W]):
             free, self._held = not self._held, True
             return free
 
-    def refuse(self, error: BaseException) -> None:
-        """Give every ticket that waits and was never started *error* as its outcome."""
+    def refuse(self, error: Callable[[], BaseException]) -> None:
+        """Give every ticket that waits and was never started an *error* of its own as its outcome."""
         with self._lock:
             refused = [ticket for ticket in self._waiting if not ticket.started]
             for ticket in refused:
                 del self._waiting[ticket]
-                ticket.error = error
+                ticket.error = error()
                 _tell(ticket, _DONE)
 
 

@@ -98,6 +98,7 @@ class Readers:
             connection = loan.connection
             if connection is None:
                 connection = loan.connection = self._connect(deadline)
+            connection.busy_until = deadline
             connection.start_request()
             yield connection
         finally:
@@ -124,6 +125,12 @@ class Readers:
             self._emptied.release()
             return True
         return False
+
+    def is_held_here(self) -> bool:
+        """Whether the calling thread has a reader: to wait for that one would be to wait for itself."""
+        me = threading.get_ident()
+        with self._lock:
+            return any(loan.thread == me for loan in self._lent)
 
     def stats(self) -> ReaderStats:
         """Return the state of this moment."""
@@ -189,6 +196,8 @@ class Readers:
 
     def _give_back(self, loan: _Loan) -> None:
         connection = loan.connection
+        if connection is not None and connection.inherited:
+            return  # in a forked child, it is the parent's
         if connection is not None and not self._clean(connection):
             connection = None
         surplus: Connection | None = None

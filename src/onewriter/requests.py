@@ -5,13 +5,13 @@ A statement is data, which any thread may run; a function belongs to the thread 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from .connection import Connection
-from .errors import ProgrammingError
+from .errors import ForkedDatabase, ProgrammingError
 from .transaction import Transaction
-from .values import Params
+from .values import Params, freeze
 
 
 class Request(Protocol):
@@ -28,9 +28,9 @@ class Statement:
     __slots__ = ("_params", "_sql")
 
     def __init__(self, sql: str, params: Params) -> None:
-        """Take *sql* and *params* as they are."""
+        """Take *sql* and *params*, which another thread may come to run."""
         self._sql = sql
-        self._params = params
+        self._params = freeze(params)
 
     def run(self, connection: Connection) -> object:
         """Return its `Result`."""
@@ -42,10 +42,10 @@ class ManyStatements:
 
     __slots__ = ("_rows", "_sql")
 
-    def __init__(self, sql: str, rows: Sequence[Params]) -> None:
-        """Take *rows*, which the caller has copied: they may be read by another thread, later."""
+    def __init__(self, sql: str, rows: Iterable[Params]) -> None:
+        """Copy *rows*: they may be read by another thread, later."""
         self._sql = sql
-        self._rows = rows
+        self._rows = [freeze(params) for params in rows]
 
     def run(self, connection: Connection) -> object:
         """Return the `Result` of all together."""
@@ -74,6 +74,9 @@ class Function:
             transaction.end()
         if connection.killed_by is not None:
             raise connection.killed_by
+        if connection.inherited:
+            msg = "the transaction is the parent process's; open the database again in the child"
+            raise ForkedDatabase(msg)
         return value
 
 

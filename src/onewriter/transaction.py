@@ -17,7 +17,7 @@ from typing_extensions import TypeForm
 
 from . import queries, statements
 from .connection import Connection
-from .errors import TransactionEnded, WrongThread
+from .errors import ForkedDatabase, TransactionEnded, WrongThread
 from .values import SQL, Params, Result, Row, Value
 
 T = TypeVar("T")
@@ -82,6 +82,9 @@ class ReadTransaction:
         if self._ended:
             msg = "the transaction is over; it cannot be used after its function or block has ended"
             raise TransactionEnded(msg)
+        if self._connection.inherited:
+            msg = "the transaction is the parent process's; open the database again in the child"
+            raise ForkedDatabase(msg)
         if threading.get_ident() != self._thread:
             msg = "a transaction belongs to the thread it was made for; give each thread a read or a write of its own"
             raise WrongThread(msg)
@@ -100,8 +103,9 @@ class Transaction(ReadTransaction):
     def execute_many(self, sql: LiteralString | SQL, rows: Iterable[Params]) -> Result:
         """Run one statement once for each of *rows*; where one fails, none of them is done."""
         connection = self._use()
+        copied = list(rows)  # they may ask this transaction, whose cursor is then in use
         with self.savepoint():
-            return connection.execute_many(sql, rows)
+            return connection.execute_many(sql, copied)
 
     def script(self, script: LiteralString | SQL) -> None:
         """Run every statement of *script* in order; their rows are dropped.
@@ -116,16 +120,15 @@ class Transaction(ReadTransaction):
     @contextmanager
     def savepoint(self) -> Generator[None]:
         """Make a block of its own inside the transaction: where it raises, only its part is undone. They nest."""
-        connection = self._use()
-        connection.save()
+        name = self._use().save_within()
         try:
             yield
         except BaseException:
-            if connection.killed_by is None and not self._ended:
-                connection.go_back()
+            if self._connection.killed_by is None and not self._ended:
+                self._use().go_back(name)
             raise
         else:
-            self._use().release()
+            self._use().release(name)
 
     def _use(self) -> Connection:
         connection = super()._use()

@@ -55,6 +55,15 @@ def check_params(params: object) -> None:
         raise ProgrammingError(msg)
 
 
+def freeze(params: Params) -> Params:
+    """Return *params* as plain data, which another thread may read: a caller's own class is asked here and now."""
+    kind = type(params)
+    if kind is tuple:
+        return params
+    check_params(params)
+    return dict(params) if isinstance(params, Mapping) else tuple(params)
+
+
 class _Scalar(NamedTuple):
     kind: type[int | float | str | bytes]
     nullable: bool

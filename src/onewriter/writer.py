@@ -25,7 +25,7 @@ from .config import Config
 from .connection import Connection
 from .errors import (
     DatabaseClosed,
-    Error,
+    ForkedDatabase,
     NestedWrite,
     WriteTimeout,
 )
@@ -34,6 +34,7 @@ from .presence import Presence
 from .requests import Request
 from .transaction import Transaction
 
+_INHERITED = "the transaction is the parent process's; open the database again in the child"
 _DONE = State.DONE  # looked up once: see `line`
 _COMMIT, _END = Step.COMMIT, Step.END
 
@@ -133,6 +134,8 @@ class Writer:
                 transaction.end()
             if connection.killed_by is not None:
                 raise connection.killed_by
+            if connection.inherited:
+                raise ForkedDatabase(_INHERITED)
             self.commit_turn()
 
     def commit_turn(self) -> None:
@@ -153,7 +156,9 @@ class Writer:
             self._end()
         closed = self._ended.acquire(timeout=clock.wait_s(deadline))
         if not closed:
-            self._line.refuse(DatabaseClosed(f"{self._path} was closed before this write's turn came"))
+            self._line.refuse(
+                lambda: DatabaseClosed(f"{self._path} was closed before this write's turn came")
+            )
             return False
         self._ended.release()
         return True
@@ -206,8 +211,9 @@ class Writer:
                 self._batch.join(ticket)
             self._go_on()
         except BaseException:
-            self._batch.abandon(ticket)
-            self._go_on()
+            if not self._connection.inherited:
+                self._batch.abandon(ticket)
+                self._go_on()
             raise
 
     def _go_on(self) -> None:
@@ -244,17 +250,11 @@ class Writer:
 
     def _open(self, ticket: Ticket[Request], *, mine: bool) -> bool:
         """Begin the batch for its first member; where that fails, the ticket is told, or gets the role itself."""
-        if ticket.started:
-            deadline = clock.now() + self._config.write_timeout_s
-        elif mine:
-            deadline = ticket.deadline
-        else:
-            deadline = 0.0  # nobody waits for a lock on another's behalf
         try:
-            if self._batch.open(deadline):
+            if self._batch.open(ticket.deadline if mine else 0.0):  # W4
                 return True
-            error: Error = self._locked()
-        except Error as failure:
+            error: Exception = self._locked()
+        except Exception as failure:  # noqa: BLE001 - a VFS or a hook of on_connect may raise anything
             error = failure
         if mine:
             self._tell(ticket, error)
@@ -267,6 +267,8 @@ class Writer:
         self._line.finish((ticket,))
 
     def _leave_turn(self, ticket: Ticket[Request]) -> None:
+        if self._connection.inherited:
+            return  # a forked child that came out of its parent's block: nothing here is its own
         try:
             self._connection.rollback()
         finally:
