@@ -35,7 +35,7 @@ from typing import Final
 
 from . import clock
 from .config import Config
-from .connection import Connection
+from .connection import CHECKPOINT_PAGES, Connection
 from .errors import DiskError, DiskFull, Error, IntegrityError, OutcomeUnknown, StatementTimeout
 from .line import Line, State, Ticket
 from .requests import Request
@@ -122,7 +122,6 @@ class Batch:
             return
         self._line.finish(members)
         self._count(started, len(members))
-        self._checkpoint()
 
     def commit_turn(self) -> None:
         """Commit what a thread that has the role for itself has open.
@@ -140,7 +139,6 @@ class Batch:
                 raise self._unknown() from error
             raise
         self._count(started, 1)
-        self._checkpoint()
 
     def abandon(self, ticket: Ticket[Request]) -> None:
         """Give up what is open after something that should not happen struck the holder, whose ticket *ticket* is.
@@ -223,26 +221,26 @@ class Batch:
         self._commits += 1
         self.ended_at = clock.now()
         self._commit_times.add(self.ended_at - started)
+        if self._connection.wal_pages >= CHECKPOINT_PAGES:
+            self._checkpoint()
 
     def _commit_failed(self, members: list[Ticket[Request]], error: Exception) -> None:
         self._connection.rollback()
         if self._may_be_durable(error):
-            failure: Exception = self._unknown()
-            failure.__cause__ = error
+            for member in members:
+                member.error = member.error or self._unknown(error)
         elif len(members) == 1:
-            failure = error
+            members[0].error = members[0].error or error
         else:
             self._again(members)
             return
-        for member in members:
-            member.error = member.error or failure
         self._writes += len(members)
         self._line.finish(members)
 
     def _checkpoint(self) -> None:
         """Move the WAL's content into the database where it has grown; whoever was committed has heard of it."""
         try:
-            self._connection.checkpoint_if_due()
+            self._connection.checkpoint()
         except Exception:  # noqa: BLE001 - the commit stands, whatever a VFS raises now
             _log.warning("%s: a checkpoint failed; the next one will try again", self._path, exc_info=True)
 
@@ -267,9 +265,11 @@ class Batch:
             return True
         return False
 
-    def _unknown(self) -> OutcomeUnknown:
+    def _unknown(self, cause: BaseException | None = None) -> OutcomeUnknown:
         msg = f"{self._path}: the commit failed on the disk, and it may or may not survive; read before trying again"
-        return OutcomeUnknown(msg, ran="unknown")
+        error = OutcomeUnknown(msg, ran="unknown")
+        error.__cause__ = cause
+        return error
 
 
 def _cut(error: BaseException, outer: BaseException) -> None:

@@ -34,7 +34,7 @@ _BEGIN_READ: Final = own("BEGIN")
 _COMMIT: Final = own("COMMIT")
 _ROLLBACK: Final = own("ROLLBACK")
 _UNDEFER: Final = own("PRAGMA defer_foreign_keys = OFF")
-_CHECKPOINT_PAGES: Final = 1_000
+CHECKPOINT_PAGES: Final = 1_000  # SQLite's own limit: https://sqlite.org/wal.html#automatic_checkpoint
 _CHECKED_MAX: Final = 1_000
 _CHECKED_LENGTH_MAX: Final = 10_000
 
@@ -67,7 +67,7 @@ class Connection(Handle):
         self._nested = 0  # savepoints that the request has set
         self.killed_by: BaseException | None = None  # what made SQLite end the transaction (N3)
         self._checked: set[str] = set()  # texts that hold one statement
-        self._wal_pages = 0
+        self.wal_pages = 0  # in the WAL after the last commit
         if not read_only:
             self._apsw.set_wal_hook(
                 self._note_wal
@@ -117,13 +117,8 @@ class Connection(Handle):
             self._guard.trusted = False
         self._begun = False
 
-    def checkpoint_if_due(self) -> None:
-        """Checkpoint, as far as readers allow without waiting, where the WAL has grown to SQLite's own usual limit.
-
-        https://sqlite.org/wal.html#automatic_checkpoint
-        """
-        if self._wal_pages < _CHECKPOINT_PAGES:
-            return
+    def checkpoint(self) -> None:
+        """Move what the WAL holds into the database, as far as readers allow without waiting."""
         try:
             self._apsw.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_PASSIVE)
         except BUSY:  # another process is at it
@@ -132,7 +127,7 @@ class Connection(Handle):
             raise translate(error, None) from error
 
     def _note_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
-        self._wal_pages = pages
+        self.wal_pages = pages
         return apsw.SQLITE_OK
 
     def rollback(self) -> None:

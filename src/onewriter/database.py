@@ -98,7 +98,7 @@ class Database:
 
         *work* shares its commit with other requests, which never see each other's failures. Where that commit is
         lost, *work* runs a second time: so it should change nothing but the transaction. With *alone* it has a commit
-        of its own, and never runs twice.
+        of its own, and never runs twice. *work* must not wait for a write of another thread: they may share a commit.
 
         Raises:
             WriteTimeout: the turn did not come within *timeout_s* seconds; nothing ran.

@@ -27,6 +27,7 @@ from .errors import (
     DatabaseClosed,
     ForkedDatabase,
     NestedWrite,
+    Ran,
     WriteTimeout,
 )
 from .line import Closed, Line, State, Step, Ticket, TimedOut
@@ -83,6 +84,7 @@ class Writer:
             leads = self._enter(ticket)
             while leads or (ticket.state is not _DONE and self._wait(ticket)):
                 leads = False
+                self._holder = me
                 self._lead(ticket)
         finally:
             with_role.discard(me)
@@ -203,7 +205,6 @@ class Writer:
 
     def _lead(self, ticket: Ticket[Request]) -> None:
         """Do the work of *ticket*, which is the calling thread's, then go on down the line (W3)."""
-        self._holder = threading.get_ident()
         try:
             if ticket.interrupt is not None and not ticket.started:
                 self._tell(ticket, ticket.interrupt)
@@ -221,7 +222,7 @@ class Writer:
         batch, advance = self._batch, self._line.advance
         # A statement that the main thread ran for another could be struck by Ctrl-C: it does its own work only.
         # Any other thread helps freely while its own outcome is open, and for a while after.
-        serves_until = clock.NEVER if threading.get_ident() != self._main else 0.0
+        serves_until = clock.NEVER if self._holder != self._main else 0.0
         while True:
             if batch.members and batch.is_full:
                 serves_until = self._commit(serves_until)
@@ -253,7 +254,7 @@ class Writer:
         try:
             if self._batch.open(ticket.deadline if mine else 0.0):  # W4
                 return True
-            error: Exception = self._locked()
+            error: Exception = self._locked("rolled_back" if ticket.started else "no")
         except Exception as failure:  # noqa: BLE001 - a VFS or a hook of on_connect may raise anything
             error = failure
         if mine:
@@ -281,12 +282,12 @@ class Writer:
 
     # --- messages
 
-    def _locked(self) -> WriteTimeout:
+    def _locked(self, ran: Ran = "no") -> WriteTimeout:
         msg = (
             f"{self._path}: another connection, not of this line, kept the file's write lock past the deadline "
             "(an sqlite3 shell or another process with an open write transaction?)"
         )
-        return WriteTimeout(msg, held_by="stranger")
+        return WriteTimeout(msg, held_by="stranger", ran=ran)
 
 
 def _fail(ticket: Ticket[Request]) -> NoReturn:
