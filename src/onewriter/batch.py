@@ -9,6 +9,7 @@ B4  A request that has its own commit (`alone`) is the only member of its batch.
 Members have done their work and wait for the commit. The states, and the method that makes each transition:
 
     CLOSED ──open──> OPEN      BEGIN IMMEDIATE for the first member, up to a deadline
+    CLOSED ──adopt──> OPEN     a lone caller has done its work, and others came meanwhile
     OPEN ──join──> OPEN        one more member, behind a savepoint of its own if it is not the first
     OPEN ──commit──> CLOSED    every member hears its outcome
     OPEN ──join──> CLOSED      the first member failed: it hears its error, since it saw only what is committed
@@ -105,7 +106,7 @@ class Batch:
         if ticket.started:
             ticket.value = ticket.error = None
         else:
-            self._waits.add(self._opened_at - ticket.entered_at)
+            self._waits.add(clock.now() - ticket.entered_at)
         if not self._attempt(ticket):
             self._lose(ticket)
         elif ticket.alone:
@@ -122,6 +123,13 @@ class Batch:
             return
         self._line.finish(members)
         self._count(started, len(members))
+
+    def adopt(self, ticket: Ticket[Request], value: object) -> None:
+        """Make *ticket*, whose work is done in the transaction that is open, the first member."""
+        ticket.value = value
+        self._opened_at = ticket.entered_at
+        self.members.append(ticket)
+        self._line.joined(ticket)
 
     def commit_turn(self) -> None:
         """Commit what a thread that has the role for itself has open.
@@ -180,7 +188,7 @@ class Batch:
                 connection.save()
             ticket.value = ticket.work.run(connection)
             if not connection.end_request():
-                raise _broken_foreign_key()
+                raise broken_foreign_key()
             if not first:
                 connection.release()
         except BaseException as error:
@@ -283,7 +291,8 @@ def _cut(error: BaseException, outer: BaseException) -> None:
         link = link.__cause__ or link.__context__
 
 
-def _broken_foreign_key() -> IntegrityError:
+def broken_foreign_key() -> IntegrityError:
+    """Return the error for a deferred foreign key that is still broken when its request ends."""
     return IntegrityError(
         "FOREIGN KEY constraint failed: a deferred one, found when the request ended",
         kind="foreign_key",

@@ -9,10 +9,13 @@ L4  While a ticket waits and was never started, its owner may leave: then nothin
     Once it was taken or given the role it cannot leave; it waits for its outcome.
 L5  The role is free only while nobody waits.
 
+A lone caller takes the free role and gives it up again without a ticket (`take`, `release`). Everybody else has one.
+
 States of a ticket, and who makes each transition (under ``_lock``, but for `joined`):
 
     NEW ──enter──> LEADS              the role was free: the entering thread takes it
     NEW ──enter──> WAITS              somebody holds it
+    NEW ──joined──> TAKEN             a caller without a ticket has done its work, and others came meanwhile
     WAITS ──advance──> TAKEN          the holder will do its work (``portable`` ones only)
     WAITS ──advance──> LEADS          the holder gives the role to the ticket's own thread, and has it no more
     WAITS ──_settle──> LEFT           its deadline has passed, or its thread was interrupted (L4)
@@ -127,6 +130,27 @@ class Line(Generic[W]):
     def __len__(self) -> int:
         """Return how many wait."""
         return len(self._waiting)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits at this moment."""
+        return not self._waiting
+
+    def take(self) -> bool:
+        """Take the role if it is free, without a ticket: who takes it so needs a place only if others come."""
+        with self._lock:
+            if self._held or self._closed:
+                return False
+            self._held = True
+            return True
+
+    def release(self) -> bool:
+        """Give up the role where nobody waits and nothing is to be ended; for the holder of the role only (L5)."""
+        with self._lock:
+            if self._waiting or self._closed:
+                return False
+            self._held = False
+            return True
 
     def enter(self, ticket: Ticket[W]) -> bool:
         """Take a place; True means that the role is the caller's now.
