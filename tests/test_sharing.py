@@ -75,6 +75,7 @@ def test_statements_and_functions_share_one_commit_in_order(db: Database) -> Non
     after = db.stats()
     assert names(db) == ["held", "a", "b", "c", "d"]
     assert (after.commits - before.commits, after.writes - before.writes) == (1, 5)
+    assert 0 <= after.write_wait_s.p50 <= after.write_wait_s.max
 
 
 def test_nobody_hears_done_before_the_commit(db: Database) -> None:
