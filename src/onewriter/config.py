@@ -21,7 +21,8 @@ class Config:
 
     Attributes:
         readers_max: read-only connections open at most.
-        pending_max: requests that may wait in the line before `Database.submit` is refused.
+        pending_max: requests that may wait before one that has no thread to wait with is refused. All calls of today
+            have one, and wait up to their deadline; `submit` is to come.
         write_timeout_s: how long a write waits for its turn where the call does not say.
         read_timeout_s: how long a read waits for a reader where the call does not say.
         statement_timeout_s: how long one request's own work inside SQLite may run. Migrations, snapshots and
