@@ -151,7 +151,7 @@ class ReadTimeout(_Held, TimeoutError):
 
 
 class QueueFull(_Held):
-    """More requests wait than ``Config.pending_max`` allows. Nothing ran. (Of `submit`, which is to come.)"""
+    """More requests wait than ``Config.pending_max`` allows; for `submit`, which is to come. Nothing ran."""
 
 
 class StatementTimeout(OperationalError):
