@@ -511,3 +511,14 @@ def test_a_sick_disk_while_opening(tmp_path: Path) -> None:
 def test_python_has_no_other_sqlite_loaded() -> None:
     """The tests keep the library's own rule: a second SQLite in this process would drop the first one's locks."""
     assert "_sqlite3" not in sys.modules
+
+
+def test_a_file_with_two_names_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """SQLite keeps a WAL for each name of a file."""
+    path = tmp_path / "one.db"
+    onewriter.open(path).close()
+    assert caplog.messages == []
+    (tmp_path / "two.db").hardlink_to(path)
+    onewriter.open(path).close()
+    assert "2 names" in caplog.text
+    assert str(path) in caplog.text

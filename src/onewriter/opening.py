@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterable
@@ -15,6 +16,8 @@ from .database import Database
 from .errors import CannotOpen, NestedWrite, ProgrammingError
 from .handle import check_database
 from .migrations import Migration
+
+_log = logging.getLogger(__name__)
 
 
 def open(  # noqa: A001 - `onewriter.open` is what a user writes
@@ -102,6 +105,21 @@ def _prepare(path: Path, config: Config, *, read_only: bool) -> None:
         check_database(path, config.vfs)
         files.check_writable(path)
         files.narrow(path, config.file_mode)
+    _warn_of_links(path)
+
+
+def _warn_of_links(path: Path) -> None:
+    """Say so where the file has another name: SQLite keeps a WAL for each name, and two of them destroy each other.
+
+    https://sqlite.org/howtocorrupt.html#_multiple_links_to_the_same_file
+    """
+    state = files.look_at(path)
+    if state is not None and state.st_nlink > 1:
+        _log.warning(
+            "%s has %d names (hard links): a process that opens it by another one loses data, its own and yours",
+            path,
+            state.st_nlink,
+        )
 
 
 def _after_fork() -> None:
