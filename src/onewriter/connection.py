@@ -23,7 +23,7 @@ import apsw
 
 from . import clock, statements
 from .config import Config, Durability
-from .errors import Error, ForbiddenStatement, OperationalError, ProgrammingError
+from .errors import Error, ForbiddenStatement, ForkedDatabase, OperationalError, ProgrammingError
 from .guard import SAVEPOINT, WOULD_WRITE, own
 from .handle import BUSY, FIX_SNAPSHOT, STEPS, Handle
 from .translate import is_known, translate
@@ -208,6 +208,18 @@ class Connection(Handle):
             self._cursor.execute(sql)
         except apsw.Error as error:
             raise translate(error, None) from error
+
+    def check_alive(self) -> None:
+        """Raise what ended the transaction under its user, if anything did: what that returned then means nothing."""
+        if self.killed_by is not None:
+            raise self.killed_by
+        self.check_own()
+
+    def check_own(self) -> None:
+        """Refuse, in a forked child, what is the parent's."""
+        if self.inherited:
+            msg = "the transaction is the parent process's; open the database again in the child"
+            raise ForkedDatabase(msg)
 
     def is_idle(self) -> bool:
         """Whether no transaction is open and no cursor half-read, which only the transaction's state tells.

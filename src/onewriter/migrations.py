@@ -288,8 +288,7 @@ def _run_function(
     transaction = Transaction(connection)
     try:
         work(transaction)
-        if connection.killed_by is not None:
-            raise connection.killed_by
+        connection.check_alive()
     except Exception as error:
         statement = error.sql if isinstance(error, Error) else None
         problem = f"failed: {str(error) or type(error).__name__}"

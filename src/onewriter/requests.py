@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from .connection import Connection
-from .errors import ForkedDatabase, ProgrammingError
+from .errors import ProgrammingError
 from .transaction import Transaction
 from .values import Params, freeze
 
@@ -72,11 +72,7 @@ class Function:
             value = self._work(transaction)
         finally:
             transaction.end()
-        if connection.killed_by is not None:
-            raise connection.killed_by
-        if connection.inherited:
-            msg = "the transaction is the parent process's; open the database again in the child"
-            raise ForkedDatabase(msg)
+        connection.check_alive()
         return value
 
 

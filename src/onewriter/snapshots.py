@@ -168,7 +168,6 @@ class _Stopped(Exception):
 
 
 def _fill(connection: Connection, made: Path, progress: Progress | None) -> None:
-    connection.unlimited()
     if progress is None:
         connection.run_unguarded("VACUUM INTO ?", (str(made),))
         return

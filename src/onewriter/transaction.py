@@ -17,7 +17,7 @@ from typing_extensions import TypeForm
 
 from . import queries, statements
 from .connection import Connection
-from .errors import ForkedDatabase, TransactionEnded, WrongThread
+from .errors import TransactionEnded, WrongThread
 from .values import SQL, Params, Result, Row, Value
 
 T = TypeVar("T")
@@ -83,8 +83,7 @@ class ReadTransaction:
             msg = "the transaction is over; it cannot be used after its function or block has ended"
             raise TransactionEnded(msg)
         if self._connection.inherited:
-            msg = "the transaction is the parent process's; open the database again in the child"
-            raise ForkedDatabase(msg)
+            self._connection.check_own()
         if threading.get_ident() != self._thread:
             msg = "a transaction belongs to the thread it was made for; give each thread a read or a write of its own"
             raise WrongThread(msg)

@@ -27,7 +27,6 @@ from .config import Config
 from .connection import Connection
 from .errors import (
     DatabaseClosed,
-    ForkedDatabase,
     NestedWrite,
     Ran,
     WriteTimeout,
@@ -37,7 +36,6 @@ from .presence import Presence
 from .requests import Request
 from .transaction import Transaction
 
-_INHERITED = "the transaction is the parent process's; open the database again in the child"
 _DONE = State.DONE  # looked up once: see `line`
 _COMMIT, _END = Step.COMMIT, Step.END
 
@@ -142,10 +140,7 @@ class Writer:
                 yield transaction
             finally:
                 transaction.end()
-            if connection.killed_by is not None:
-                raise connection.killed_by
-            if connection.inherited:
-                raise ForkedDatabase(_INHERITED)
+            connection.check_alive()
             self.commit_turn()
 
     def commit_turn(self) -> None:
