@@ -62,7 +62,8 @@ def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     deadline = time.monotonic() + LEAVE_S
     left = [thread for thread in threading.enumerate() if thread not in threads]
     for thread in left:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        with suppress(RuntimeError):  # it is being started this moment
+            thread.join(max(0.0, deadline - time.monotonic()))
     left = [thread for thread in left if thread.is_alive()]
     assert not left, f"the test left threads running: {left}"
     if _open_files() - files:

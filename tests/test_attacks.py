@@ -150,8 +150,8 @@ def test_a_failure_of_the_library_s_holder_tells_whom_it_serves(tmp_path: Path) 
         held = Held(db)
         calls = [_insert(db, "a")]
         held.wait_for(1)
-        assert db._writer is not None
-        connection = db._writer._connection
+        assert db._core.writer is not None
+        connection = db._core.writer.connection
         begin = connection.begin_write
         failures = iter([True])
 
@@ -552,8 +552,8 @@ def test_a_full_disk_at_the_sync_is_not_taken_for_a_roll_back(tmp_path: Path, si
     """The frames are whole when the sync fails: only a commit that takes their place makes a failure plain."""
     sick.rule = None
     with open_items(tmp_path, Config(vfs=sick.name)) as db:
-        assert db._writer is not None
-        db._writer._connection._apsw.wal_checkpoint()  # so that the log starts over: its head is synced by itself
+        assert db._core.writer is not None
+        db._core.writer.connection._apsw.wal_checkpoint()  # so that the log starts over: its head is synced by itself
         sick.rule = _fails("sync", "wal", apsw.FullError, after=1, times=1_000)
         with pytest.raises(onewriter.OperationalError) as caught:
             db.execute(NAMED, ("a",))

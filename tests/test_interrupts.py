@@ -62,7 +62,7 @@ from tests.support.steps import Call, wait_until
 
 with open_items({folder!r}, Config()) as db:
     def interrupt():
-        wait_until(lambda: db._writer._line._held, "the role")
+        wait_until(lambda: db._core.writer.line.holder, "the role")
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
     long = Call(interrupt)
     try:

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from onewriter import clock
-from onewriter.line import Closed, Line, State, Step, Ticket, TimedOut
+from onewriter.line import Closed, Line, Step, TimedOut
+from onewriter.tickets import State, Ticket
 from tests.support.steps import Call, calls, wait_until
 
 
@@ -23,7 +24,7 @@ def _waiting(line: Line[int], *tickets: Ticket[int]) -> None:
 
 def test_the_first_to_come_takes_the_role() -> None:
     """An empty line gives the role at once, and only once."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     assert line.enter(_ticket(1)) is True
     assert line.enter(_ticket(2)) is False
     assert len(line) == 1
@@ -31,7 +32,7 @@ def test_the_first_to_come_takes_the_role() -> None:
 
 def test_statements_are_taken_in_the_order_of_their_coming() -> None:
     """The holder takes portable work from the head, and the role is free once nobody waits."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     line.enter(_ticket(0))
     _waiting(line, *(_ticket(n, portable=True) for n in (1, 2, 3)))
     taken: list[int] = []
@@ -44,11 +45,11 @@ def test_statements_are_taken_in_the_order_of_their_coming() -> None:
 
 def test_a_function_gets_the_role_on_its_own_thread() -> None:
     """The head that is not portable is woken as the new holder."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     line.enter(_ticket(0))
     mine = _ticket(1)
     _waiting(line, mine)
-    call = Call(lambda: line.wait(mine))
+    call = Call(lambda: line.wait(mine) is State.LEADS)
     assert line.advance(is_open=True, serves_until=clock.NEVER) is Step.HANDED
     assert call.result() is True
     assert mine.state is State.LEADS
@@ -56,7 +57,7 @@ def test_a_function_gets_the_role_on_its_own_thread() -> None:
 
 def test_nobody_joins_what_one_wants_alone() -> None:
     """An open batch is to be committed before a ticket that wants to be alone."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     line.enter(_ticket(0))
     _waiting(line, _ticket(1, portable=True, alone=True))
     assert line.advance(is_open=True, serves_until=clock.NEVER) is Step.COMMIT
@@ -67,7 +68,7 @@ def test_nobody_joins_what_one_wants_alone() -> None:
 
 def test_an_open_batch_with_nobody_waiting_is_committed() -> None:
     """The end of the line asks for the commit and keeps the role."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     line.enter(_ticket(0))
     assert line.advance(is_open=True, serves_until=clock.NEVER) is Step.COMMIT
     assert line.enter(_ticket(1)) is False
@@ -75,7 +76,7 @@ def test_an_open_batch_with_nobody_waiting_is_committed() -> None:
 
 def test_a_waiter_whose_time_is_up_leaves() -> None:
     """A time-out takes the ticket out of the line; nobody will run it."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     line.enter(_ticket(0))
     late = _ticket(1, portable=True, wait_s=0.0)
     _waiting(line, late)
@@ -87,14 +88,14 @@ def test_a_waiter_whose_time_is_up_leaves() -> None:
 
 def test_a_ticket_taken_before_its_time_is_up_cannot_leave() -> None:
     """Once taken, its owner waits for the outcome, however late."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     line.enter(_ticket(0))
     late = _ticket(1, portable=True, wait_s=0.0)
     _waiting(line, late)
     assert (
         line.advance(is_open=False, serves_until=clock.NEVER) is late
     )  # the holder was quicker than the time-out
-    call = Call(lambda: line.wait(late))
+    call = Call(lambda: line.wait(late) is State.LEADS)
     late.value = "done"
     line.finish((late,))
     assert call.result() is False
@@ -103,17 +104,17 @@ def test_a_ticket_taken_before_its_time_is_up_cannot_leave() -> None:
 
 def test_a_role_handed_over_before_the_time_is_up_is_taken() -> None:
     """A waiter that was made the holder a moment before its deadline holds it."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     line.enter(_ticket(0))
     late = _ticket(1, wait_s=0.0)
     _waiting(line, late)
     line.advance(is_open=False, serves_until=clock.NEVER)
-    assert line.wait(late) is True
+    assert line.wait(late) is State.LEADS
 
 
 def test_what_is_put_back_comes_first_and_alone() -> None:
     """Members of a lost batch keep their order, before all who wait, and share no more."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     line.enter(_ticket(0))
     members = [_ticket(n, portable=True) for n in (1, 2)]
     _waiting(line, *members, _ticket(3, portable=True))
@@ -129,12 +130,12 @@ def test_what_is_put_back_comes_first_and_alone() -> None:
 
 def test_what_was_started_cannot_time_out() -> None:
     """A ticket that ran before waits for its second run, whatever its deadline."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     line.enter(_ticket(0))
     member = _ticket(1, portable=True, wait_s=0.0)
     _waiting(line, member)
     line.advance(is_open=True, serves_until=clock.NEVER)
-    call = Call(lambda: line.wait(member))
+    call = Call(lambda: line.wait(member) is State.LEADS)
     line.put_back((member,), clock.NEVER)
     assert line.advance(is_open=False, serves_until=0.0) is Step.HANDED  # to its own thread
     assert call.result() is True
@@ -142,22 +143,22 @@ def test_what_was_started_cannot_time_out() -> None:
 
 def test_a_taken_ticket_can_be_given_the_role_after_all() -> None:
     """The holder that will not do another's work hands it the role."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     line.enter(_ticket(0))
     taken = _ticket(1, portable=True)
     _waiting(line, taken)
     assert line.advance(is_open=False, serves_until=clock.NEVER) is taken
-    call = Call(lambda: line.wait(taken))
+    call = Call(lambda: line.wait(taken) is State.LEADS)
     line.give(taken)
     assert call.result() is True
 
 
 def test_closing_lets_nobody_in_and_ends_when_empty() -> None:
     """The holder is told of the end once all who wait have been served."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     line.enter(_ticket(0))
     _waiting(line, _ticket(1, portable=True))
-    assert line.close() is False
+    assert line.close(_ticket(9)) is False
     with pytest.raises(Closed):
         line.enter(_ticket(2))
     assert isinstance(line.advance(is_open=False, serves_until=clock.NEVER), Ticket)
@@ -166,16 +167,16 @@ def test_closing_lets_nobody_in_and_ends_when_empty() -> None:
 
 def test_closing_an_idle_line_gives_the_role_for_good() -> None:
     """Only the first to close gets it."""
-    line: Line[int] = Line()
-    assert line.close() is True
-    assert line.close() is False
+    line: Line[int] = Line(100)
+    assert line.close(_ticket(9)) is True
+    assert line.close(_ticket(9)) is False
     with pytest.raises(Closed):
         line.enter(_ticket(1))
 
 
 def test_refusing_spares_what_was_started() -> None:
     """Who waits hears the error; who has run before waits for the second run."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     line.enter(_ticket(0))
     member, waiter = _ticket(1, portable=True), _ticket(2, portable=True)
     _waiting(line, member, waiter)
@@ -183,14 +184,14 @@ def test_refusing_spares_what_was_started() -> None:
     line.put_back((member,), clock.NEVER)
     error = ValueError()
     line.refuse(lambda: error)
-    assert line.wait(waiter) is False
+    assert line.wait(waiter) is State.DONE
     assert waiter.error is error
     assert line.advance(is_open=False, serves_until=clock.NEVER) is member
 
 
 def test_every_ticket_has_one_outcome_and_the_role_one_holder(seed: int) -> None:
     """Threads that come and go in any order: each ticket is worked on once or timed out, never both."""
-    line: Line[int] = Line()
+    line: Line[int] = Line(100)
     drawn = random.Random(seed)
     plans = [
         [(drawn.random() < 0.5, drawn.choice((0.0, 1e-5, 1e-4, 20.0))) for _ in range(150)] for _ in range(8)
@@ -220,7 +221,7 @@ def test_every_ticket_has_one_outcome_and_the_role_one_holder(seed: int) -> None
             ticket = _ticket(number * 1_000 + index, portable=portable, wait_s=wait_s)
             try:
                 leads = line.enter(ticket)
-                while leads or line.wait(ticket):
+                while leads or line.wait(ticket) is State.LEADS:
                     leads = False
                     lead(ticket)
                 told.append(ticket.work)

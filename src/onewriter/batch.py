@@ -18,6 +18,10 @@ Members have done their work and wait for the commit. The states, and the method
 
 Between `join` and the next the role, and the batch with it, may have moved to another thread.
 
+B5  An interrupt (Ctrl-C, a signal handler that raises) may end any method here after any of its steps; `recover`,
+    called by whoever takes the role over, ends the batch: if it was committed, its members hear so, once; if not, it
+    is rolled back and they run again. So members are taken off the list only after they were told or put back in line.
+
 What a member that ended the transaction saw was not committed: it runs again like the others (B2), unless it was the
 first, which saw only what is committed, or ran out of time, which it would do again.
 
@@ -38,9 +42,10 @@ from . import clock
 from .config import Config
 from .connection import CHECKPOINT_PAGES, Connection
 from .errors import DiskError, DiskFull, Error, IntegrityError, OutcomeUnknown, StatementTimeout
-from .line import Line, State, Ticket
+from .line import Line
 from .requests import Request
 from .samples import Samples, Spread
+from .tickets import State, Ticket
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +79,7 @@ class Batch:
         self._line = line
         self._config = config
         self._path = path
+        self._checkpointed = 0  # what `pages_written` was at the last checkpoint
         self.members: list[Ticket[Request]] = []
         self._opened_at = 0.0
         self.ended_at = 0.0  # when the last one was committed
@@ -114,14 +120,17 @@ class Batch:
 
     def commit(self) -> None:
         """End it: every member hears its outcome, or they run again one by one."""
-        members, self.members = self.members, []
+        members = self.members
         started = clock.now()
         try:
             self._connection.commit()
-        except Exception as error:  # noqa: BLE001 - a commit hook of on_connect may raise anything
+        except Exception as error:  # a commit hook of on_connect may raise anything
+            if self._connection.committed:
+                raise  # an interrupt struck after it (B5)
             self._commit_failed(members, error)
             return
         self._line.finish(members)
+        self.members = []
         self._count(started, len(members))
 
     def adopt(self, ticket: Ticket[Request], value: object) -> None:
@@ -142,24 +151,33 @@ class Batch:
         try:
             self._connection.commit()
         except Exception as error:
-            self._connection.rollback()
-            if self._may_be_durable(error):
-                raise self._unknown() from error
+            if not self._connection.committed:
+                self._connection.rollback()
+                if self._may_be_durable(error):
+                    raise self._unknown() from error
             raise
         self._count(started, 1)
 
-    def abandon(self, ticket: Ticket[Request]) -> None:
-        """Give up what is open after something that should not happen struck the holder, whose ticket *ticket* is.
+    def recover(self, ticket: Ticket[Request]) -> None:
+        """End what is open after an interrupt struck the holder, whose ticket *ticket* is (B5), in its place.
 
-        Nobody can say how far it had come, and so the members are told.
+        What that thread had asked for is rolled back if it was not committed; in either case it hears the interrupt.
         """
-        members, self.members = self.members, []
-        if ticket not in members and ticket.state is State.LEADS:
-            members.append(ticket)
-        self._connection.rollback()
-        for member in members:
-            member.error = member.error or self._unknown()
-        self._line.finish(members)
+        committed, members = self._connection.committed, self.members
+        self._connection.recover()
+        if committed:
+            self._line.finish(members)
+        else:
+            self._again([each for each in members if each is not ticket and each.state is not State.DONE])
+        self.members = []
+        self._line.finish((ticket,))
+
+    def checkpoint(self) -> None:
+        """Move the WAL's content into the database where it has grown; whoever was committed has heard of it."""
+        try:
+            self._connection.checkpoint()
+        except Error:
+            _log.warning("%s: a checkpoint failed; the next one will try again", self._path, exc_info=True)
 
     def note_wait(self, seconds: float) -> None:
         """Count how long a request waited for its turn."""
@@ -204,7 +222,7 @@ class Batch:
 
     def _undo(self) -> bool:
         """Go back to the savepoint; False where there is no way back but to roll back everything."""
-        if self._connection.killed_by is not None:
+        if self._connection.killer() is not None:
             return False
         try:
             self._connection.go_back()
@@ -216,12 +234,13 @@ class Batch:
     def _lose(self, culprit: Ticket[Request]) -> None:
         """Roll the batch back and have its members run again; see the module for the culprit."""
         self._connection.rollback()
-        members, self.members = self.members, []
+        members = self.members
         if len(members) == 1 or isinstance(culprit.error, StatementTimeout):
-            members.remove(culprit)
             self._writes += 1
             self._line.finish((culprit,))
+            members.remove(culprit)
         self._again(members)
+        self.members = []
 
     def _count(self, started: float, writes: int) -> None:
         """Count a commit that began at *started*."""
@@ -229,8 +248,10 @@ class Batch:
         self._commits += 1
         self.ended_at = clock.now()
         self._commit_times.add(self.ended_at - started)
-        if self._connection.wal_pages >= CHECKPOINT_PAGES:
-            self._checkpoint()
+        pages = self._connection.pages_written()
+        if pages - self._checkpointed >= CHECKPOINT_PAGES:
+            self._checkpointed = pages
+            self.checkpoint()
 
     def _commit_failed(self, members: list[Ticket[Request]], error: Exception) -> None:
         self._connection.rollback()
@@ -241,16 +262,11 @@ class Batch:
             members[0].error = members[0].error or error
         else:
             self._again(members)
+            self.members = []
             return
         self._writes += len(members)
         self._line.finish(members)
-
-    def _checkpoint(self) -> None:
-        """Move the WAL's content into the database where it has grown; whoever was committed has heard of it."""
-        try:
-            self._connection.checkpoint()
-        except Exception:  # noqa: BLE001 - the commit stands, whatever a VFS raises now
-            _log.warning("%s: a checkpoint failed; the next one will try again", self._path, exc_info=True)
+        self.members = []
 
     def _again(self, members: list[Ticket[Request]]) -> None:
         self._reruns += len(members)

@@ -43,3 +43,8 @@ def wait_s(at: float) -> float:
     if at == NEVER:
         return -1
     return min(max(0.0, at - monotonic()), threading.TIMEOUT_MAX)
+
+
+def limit(timeout_s: float | None) -> float:
+    """Return *timeout_s* as `threading.Lock.acquire` takes it; None is without limit."""
+    return -1 if timeout_s is None else min(max(0.0, timeout_s), threading.TIMEOUT_MAX)

@@ -21,8 +21,8 @@ class Config:
 
     Attributes:
         readers_max: read-only connections open at most.
-        pending_max: requests that may wait before one that has no thread to wait with is refused. All calls of today
-            have one, and wait up to their deadline; `submit` is to come.
+        pending_max: requests that may wait in line. Calls that find it full wait for room, up to their deadline;
+            `submit` is refused with `QueueFull`.
         write_timeout_s: how long a write waits for its turn where the call does not say.
         read_timeout_s: how long a read waits for a reader where the call does not say.
         statement_timeout_s: how long one request's own work inside SQLite may run. Migrations, snapshots and
@@ -30,6 +30,9 @@ class Config:
         migrate_timeout_s: how long a starter waits for another's migration.
         batch_max: requests that may share one commit.
         batch_s: how long a shared commit may gather requests before it is made.
+        hold_s: how long a `transaction` may keep the write turn where the call does not say; past that it is rolled
+            back.
+        holder_warn_s: a write turn that is held longer is logged once, with the stack of the thread that holds it.
         lead_s: how long a caller whose own outcome is known may be kept serving others' statements.
         cache_bytes: page cache of each connection.
         file_mode: permissions of the database and of all files beside it, and the widest that an existing file keeps.
@@ -46,6 +49,8 @@ class Config:
     batch_max: int = 256
     batch_s: float = 0.005
     lead_s: float = 0.002
+    hold_s: float = 300.0
+    holder_warn_s: float = 10.0
     cache_bytes: int = 8 * 1024 * 1024
     file_mode: int = 0o600
     vfs: str | None = None

@@ -4,42 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-from collections.abc import Callable, Generator, Iterable
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import LiteralString, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, LiteralString, Self, TypeVar, cast
 
-from typing_extensions import TypeForm
-
-from . import clock, forks, presence, queries, snapshots
+from . import clock, exits, forks, presence, snapshots
 from . import migrations as migrating
 from .config import Config, Durability
 from .connection import Connection
-from .errors import (
-    DatabaseClosed,
-    ForkedDatabase,
-    NestedRead,
-    NestedWrite,
-    ReadOnlyDatabase,
-    ReadTimeout,
-)
+from .core import Core
+from .errors import NestedWrite, ReadOnlyDatabase
+from .interactive import HeldTransaction, UnsafeConnection
 from .migrations import Migration, MigrationStatus
 from .readers import Readers
+from .reading import Reading
 from .requests import Function, ManyStatements, Request, Statement, check_function
 from .stats import Stats, gather
-from .transaction import ReadTransaction, Transaction
-from .values import SQL, Params, Result, Row, Value
+from .transaction import Transaction
+from .turns import Turn
+from .values import SQL, Params, Result
 from .writer import Writer
+
+if TYPE_CHECKING:
+    import apsw
 
 T = TypeVar("T")
 
 
-class Database:
+class Database(Reading):
     """One database file: a line of writers that share commits, and a pool of readers. `open` makes one.
 
     Its methods may be called by any number of threads. Every call that waits has a deadline (*timeout_s*; where it is
-    None the one of `Config`), and a time-out means that nothing ran. Use it as a context manager, or `close` it.
+    None the one of `Config`), and a time-out means that nothing ran. Use it as a context manager, or `close` it; one
+    that is forgotten is closed by the garbage collector, with a `ResourceWarning`, or when the interpreter ends.
 
     Attributes:
         path: the absolute path of the file, links resolved.
@@ -50,18 +52,14 @@ class Database:
         self, path: Path, config: Config, durability: Durability, connection: Connection | None
     ) -> None:
         """Made by `open`."""
-        self.path = path
-        self.config = config
         self._durability: Durability = durability
-        self._presence = presence.of(path)
-        self._writer = None if connection is None else Writer(connection, config, path, self._presence)
-        self._readers = Readers(self._connect, config.readers_max, path)
-        self._closing = threading.Lock()
-        self._present = True  # in the file's presence; guarded by _closing
-        self._closed = False
-        self._forked = False
-        self._live = self._writer  # None once it must not be used: what a call asks first
+        connect = partial(_connect, path, config, durability)
+        readers = Readers(connect, config.readers_max, path)
+        super().__init__(path, config, presence.of(path, readers), readers)
+        self._core = Core(path, self._presence, self._readers, connection, config)
+        self._live = self._core.writer  # None once it must not be used: what a call asks first
         forks.register(self)
+        exits.register(self._core)
 
     # --- writing
 
@@ -108,133 +106,61 @@ class Database:
         check_function(work)
         return cast("T", self._perform(Function(work), timeout_s, portable=False, alone=alone))
 
-    @contextlib.contextmanager
-    def transaction(self, *, timeout_s: float | None = None) -> Generator[Transaction]:
+    def submit(
+        self, work: Callable[[Transaction], T], *, timeout_s: float | None = None, alone: bool = False
+    ) -> Future[T]:
+        """Have *work* run in a write transaction by the background thread; return the future of its outcome at once.
+
+        It waits in the same line as all other writes, for *timeout_s* at most, and runs in a copy of the calling
+        context; it may be run a second time, as by `write`. ``cancel()`` of the future works until it starts. Done
+        callbacks run on a thread of their own (see `futures`), and may write.
+
+        Raises:
+            QueueFull: ``Config.pending_max`` requests wait already; nothing ran.
+            NestedWrite: this thread is writing: use the transaction's ``after_commit``.
+        """
+        check_function(work)
+        self._for_writing()
+        timeout_s = clock.duration(timeout_s, self.config.write_timeout_s)
+        if self._presence.is_writing():
+            msg = "submit inside a write would outlive it, whatever becomes of it: use tx.after_commit()"
+            raise NestedWrite(msg)
+        background = self._core.background
+        assert background is not None, "a database for writing has it"
+        return background.submit(work, timeout_s, alone=alone)
+
+    def transaction(
+        self, *, timeout_s: float | None = None, hold_s: float | None = None
+    ) -> AbstractContextManager[Transaction]:
         """Open a write transaction for the length of a ``with`` block, with a commit of its own.
 
         It is committed at the end of the block and rolled back where the block raises. Everybody else's writes wait
-        meanwhile: `write` is the better way where the work is a function.
+        meanwhile: `write` is the better way where the work is a function. Held for longer than *hold_s* seconds
+        (``Config.hold_s`` where it is None) it is rolled back, and its next call is a `TransactionEnded`.
 
         Raises:
             WriteTimeout: the turn did not come within *timeout_s* seconds; nothing ran.
             NestedWrite: this thread is writing already; use its transaction and its ``savepoint()``.
         """
-        writer = self._for_writing()
-        with writer.transaction(clock.duration(timeout_s, self.config.write_timeout_s)) as transaction:
-            yield transaction
+        writer, watch = self._for_writing(), self._core.watch
+        assert watch is not None, "a database for writing has it"
+        timeout_s = clock.duration(timeout_s, self.config.write_timeout_s)
+        hold_s = clock.duration(hold_s, self.config.hold_s)
+        return HeldTransaction(writer, timeout_s, hold_s, watch, self)
 
-    # --- reading
+    def unsafe_connection(self, *, timeout_s: float | None = None) -> AbstractContextManager[apsw.Connection]:
+        """Give the calling thread the write turn, and an APSW connection that nothing guards, for a ``with`` block.
 
-    @overload
-    def query(
-        self, sql: LiteralString | SQL, params: Params = ..., *, timeout_s: float | None = ...
-    ) -> list[Row]: ...
-    @overload
-    def query(
-        self,
-        sql: LiteralString | SQL,
-        params: Params = ...,
-        *,
-        into: TypeForm[T],
-        timeout_s: float | None = ...,
-    ) -> list[T]: ...
-    def query(
-        self,
-        sql: LiteralString | SQL,
-        params: Params = (),
-        *,
-        into: TypeForm[T] | None = None,
-        timeout_s: float | None = None,
-    ) -> list[Row] | list[T]:
-        """Return the rows of one statement; with *into*, the values of its one column.
+        No transaction is open. The connection is a new one, prepared like all others and by ``Config.on_connect``, and
+        is closed at the end of the block, which rolls back what it has open. Everybody else's writes wait meanwhile.
 
-        Waits for a reader, never for a writer. Sees every write that was acknowledged before the call.
-
-        Raises:
-            ReadTimeout: no reader came free in time; nothing ran.
-            RowMismatch: a row does not fit *into*.
-            ForbiddenStatement: the statement would write.
-            NestedRead: this thread is writing (ask its transaction), or holds every reader itself.
+        Raises as `transaction`.
         """
-        with self._lend(timeout_s) as connection:
-            return queries.all_rows(connection, sql, params, into)
-
-    @overload
-    def query_one(
-        self, sql: LiteralString | SQL, params: Params = ..., *, timeout_s: float | None = ...
-    ) -> Row | None: ...
-    @overload
-    def query_one(
-        self,
-        sql: LiteralString | SQL,
-        params: Params = ...,
-        *,
-        into: TypeForm[T],
-        timeout_s: float | None = ...,
-    ) -> T | None: ...
-    def query_one(
-        self,
-        sql: LiteralString | SQL,
-        params: Params = (),
-        *,
-        into: TypeForm[T] | None = None,
-        timeout_s: float | None = None,
-    ) -> Row | T | None:
-        """Return the first row, or None where there is none; raises as `query`."""
-        with self._lend(timeout_s) as connection:
-            return queries.first_row(connection, sql, params, into)
-
-    @overload
-    def query_value(
-        self, sql: LiteralString | SQL, params: Params = ..., *, timeout_s: float | None = ...
-    ) -> Value: ...
-    @overload
-    def query_value(
-        self,
-        sql: LiteralString | SQL,
-        params: Params = ...,
-        *,
-        into: TypeForm[T],
-        timeout_s: float | None = ...,
-    ) -> T: ...
-    def query_value(
-        self,
-        sql: LiteralString | SQL,
-        params: Params = (),
-        *,
-        into: TypeForm[T] | None = None,
-        timeout_s: float | None = None,
-    ) -> Value | T:
-        """Return the one value of the first row; raises as `query`.
-
-        Raises:
-            RowMismatch: there is no row (unless *into* takes None), or more than one column, or another type.
-        """
-        with self._lend(timeout_s) as connection:
-            return queries.one_value(connection, sql, params, into)
-
-    def read(self, work: Callable[[ReadTransaction], T], *, timeout_s: float | None = None) -> T:
-        """Run *work* on one snapshot of the database and return its result; raises as `query`."""
-        check_function(work)
-        with self.read_transaction(timeout_s=timeout_s) as transaction:
-            return work(transaction)
-
-    @contextlib.contextmanager
-    def read_transaction(self, *, timeout_s: float | None = None) -> Generator[ReadTransaction]:
-        """Open a snapshot of the database for the length of a ``with`` block; raises as `query`.
-
-        The snapshot is fixed at the beginning of the block. While it is open the WAL cannot start over: keep it short.
-        """
-        deadline = clock.deadline(timeout_s, self.config.read_timeout_s)
-        with self._lend_until(deadline) as connection:
-            if not connection.begin_read(deadline):
-                msg = f"{self.path}: another connection kept the file locked past the deadline"
-                raise ReadTimeout(msg, held_by="stranger")
-            transaction = ReadTransaction(connection)
-            try:
-                yield transaction
-            finally:
-                transaction.end()
+        writer, watch = self._for_writing(), self._core.watch
+        assert watch is not None, "a database for writing has it"
+        timeout_s = clock.duration(timeout_s, self.config.write_timeout_s)
+        connect = partial(_connect, self.path, self.config, self._durability, read_only=False)
+        return UnsafeConnection(writer, timeout_s, connect, watch)
 
     # --- the file
 
@@ -257,6 +183,24 @@ class Database:
         """Return what is applied, pending, unknown to the code, and changed since it was applied."""
         with self._lend(None) as connection:
             return migrating.status(connection, migrations)
+
+    def vacuum(self, *, timeout_s: float | None = None) -> None:
+        """Build the file anew without its free pages (https://sqlite.org/lang_vacuum.html).
+
+        Waits for the write turn up to *timeout_s* seconds; all other writes wait for as long as it takes, which
+        ``Config.statement_timeout_s`` does not limit. Readers go on.
+
+        Raises:
+            WriteTimeout: the turn did not come in time, or another connection kept the file locked; nothing was done.
+            DiskFull: there is no room for a second copy; the file is as it was.
+        """
+        writer = self._for_writing()
+        timeout_s = clock.duration(timeout_s, self.config.write_timeout_s)
+        deadline = clock.now() + timeout_s
+        with Turn(writer, timeout_s) as connection:
+            if not connection.vacuum(deadline):
+                raise writer.locked()
+            writer.batch.checkpoint()
 
     def snapshot(
         self,
@@ -283,13 +227,13 @@ class Database:
     def check(self) -> list[str]:
         """Return what SQLite finds wrong with the file, empty where it is sound. Reads all of it; writers go on."""
         # On a read-only connection SQLite drops CHECK constraints, and would not check them.
-        with self._connection_of_its_own(read_only=self._writer is None) as connection:
+        with self._connection_of_its_own(read_only=self._core.writer is None) as connection:
             return snapshots.problems(connection)
 
     def stats(self) -> Stats:
         """Return the counts of this moment."""
         self._check_own()
-        return gather(self._writer, self._readers, self.path)
+        return gather(self._core.writer, self._readers, self.path)
 
     @property
     def closed(self) -> bool:
@@ -308,20 +252,18 @@ class Database:
         if self._forked:
             return  # the handles are the parent's
         deadline = clock.deadline(timeout_s, self.config.write_timeout_s)
-        if self._writer is not None and self._writer.is_held_here():
-            msg = f"{self.path}: close() inside a write would wait for itself; leave the write first"
-            raise NestedWrite(msg)
-        if self._readers.is_held_here():
-            msg = f"{self.path}: close() inside a read would wait for itself; leave the read first"
-            raise NestedRead(msg)
+        self._core.check_outside()
         self._live, self._closed = None, True
-        ended = self._readers.close(deadline)
-        if self._writer is not None:
-            ended = self._writer.close(deadline) and ended  # last, so that its close ends the WAL
-        with self._closing:
-            release, self._present = ended and self._present, self._present and not ended
-        if release:  # while anybody is at work, what it does counts as a write of this file
-            self._presence.release()
+        self._core.close(deadline)
+
+    def __del__(self) -> None:
+        core = getattr(self, "_core", None)  # opening may have failed
+        if core is None or core.is_closed or self._forked:
+            return
+        try:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
+        finally:  # a filter may make an error of it
+            core.close_forgotten()
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -352,48 +294,26 @@ class Database:
 
     def _for_writing(self) -> Writer:
         self._check_usable()
-        if self._writer is None:
+        if self._core.writer is None:
             msg = f"{self.path} was opened with read_only=True"
             raise ReadOnlyDatabase(msg)
-        return self._writer
-
-    def _lend(self, timeout_s: float | None) -> contextlib.AbstractContextManager[Connection]:
-        return self._lend_until(clock.deadline(timeout_s, self.config.read_timeout_s))
-
-    def _lend_until(self, deadline: float) -> contextlib.AbstractContextManager[Connection]:
-        self._check_not_writing()
-        return self._readers.lend(deadline)
+        return self._core.writer
 
     def _connection_of_its_own(self, *, read_only: bool) -> contextlib.closing[Connection]:
         self._check_not_writing()
-        connection = self._connect(clock.now() + self.config.read_timeout_s, read_only=read_only)
+        deadline = clock.now() + self.config.read_timeout_s
+        connection = _connect(self.path, self.config, self._durability, deadline, read_only=read_only)
         connection.unlimited()
         return contextlib.closing(connection)
-
-    def _connect(self, deadline: float, *, read_only: bool = True) -> Connection:
-        return Connection(
-            self.path, config=self.config, durability=self._durability, read_only=read_only, deadline=deadline
-        )
-
-    def _check_not_writing(self) -> None:
-        self._check_usable()
-        if self._presence.is_writing():
-            msg = "this thread is writing to the same file: ask its transaction (tx.query), which sees what it wrote"
-            raise NestedRead(msg)
-
-    def _check_own(self) -> None:
-        if self._forked:
-            msg = f"{self.path} was opened by the parent process; open it again in each child"
-            raise ForkedDatabase(msg)
-
-    def _check_usable(self) -> None:
-        self._check_own()
-        if self._closed:
-            msg = f"{self.path} is closed"
-            raise DatabaseClosed(msg)
 
     def disown(self) -> list[object]:
         """In a forked child: refuse all use, and return what must be kept and never closed there."""
         self._forked = True
         self._live = None
-        return [self._writer, self._readers]
+        return self._core.disown()
+
+
+def _connect(
+    path: Path, config: Config, durability: Durability, deadline: float, *, read_only: bool = True
+) -> Connection:
+    return Connection(path, config=config, durability=durability, read_only=read_only, deadline=deadline)

@@ -90,6 +90,7 @@ class Handle:
         self.busy_until = deadline
         self.waits_for_lock = False  # since the last `begin_write` began
         self.stop_at = math.inf  # when the statement that runs is interrupted
+        self.hold_until = math.inf  # when any statement is, since the turn that it belongs to is over
         self._guard = Guard(read_only=read_only)
         name, flags = str(path), apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
         if immutable:
@@ -163,7 +164,8 @@ class Handle:
         return True
 
     def _overdue(self) -> bool:
-        return time.monotonic() > self.stop_at
+        now = time.monotonic()
+        return now > self.stop_at or now > self.hold_until
 
     def close(self) -> None:
         """Close; what was open is rolled back. A second call does nothing."""

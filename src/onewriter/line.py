@@ -2,36 +2,29 @@
 
 One *role* moves down one *line* of tickets. Whoever holds the role works; the others wait.
 
-L1  At most one ticket holds the role.
+L1  At most one ticket holds the role: the one in ``holder``.
 L2  Tickets are served in the order in which they entered.
 L3  A ticket has exactly one outcome, and its owner is woken for it.
 L4  While a ticket waits and was never started, its owner may leave: then nothing of it has run or will run.
     Once it was taken or given the role it cannot leave; it waits for its outcome.
 L5  The role is free only while nobody waits.
+L6  At most ``pending_max`` tickets wait in line. Who has a thread to wait with waits outside for room, first come first
+    served too; who has none is turned away.
+L7  An interrupt (Ctrl-C, a signal handler that raises) may end any of these methods after any of its steps, and
+    leave the lock held. `rescue`, on another thread, then finds a line that is whole, or makes it so.
 
-A lone caller takes the free role and gives it up again without a ticket (`take`, `release`). Everybody else has one.
+The states of a ticket, and which method makes each transition, stand in `tickets`.
 
-States of a ticket, and who makes each transition (under ``_lock``, but for `joined`):
+The one step by which the role changes hands is the store into ``holder`` (L7): whoever waits and finds its ticket there
+leads, whatever the ticket's state. A ticket in line whose state is none of WAITS and OUTSIDE is on its way out. So each
+method may be broken off between two steps: what is missing can be done again, or is done by whoever comes upon it.
 
-    NEW ──enter──> LEADS              the role was free: the entering thread takes it
-    NEW ──enter──> WAITS              somebody holds it
-    NEW ──joined──> TAKEN             a caller without a ticket has done its work, and others came meanwhile
-    WAITS ──advance──> TAKEN          the holder will do its work (``portable`` ones only)
-    WAITS ──advance──> LEADS          the holder gives the role to the ticket's own thread, and has it no more
-    WAITS ──_settle──> LEFT           its deadline has passed, or its thread was interrupted (L4)
-    WAITS ──refuse──> DONE            the line is closing and will not wait for it
-    TAKEN ──give──> LEADS             the holder will not do its work after all, and has the role no more
-    LEADS ──joined──> TAKEN           the holder's own work is done but not committed; whoever holds the role ends it
-    TAKEN, LEADS ──finish──> DONE     the holder tells its outcome
-    TAKEN, LEADS ──put_back──> WAITS  the holder could not end it: first in line again, now ``alone``, ``started``
+Waking: each of LEADS by `advance`, and DONE, is announced by one release of the ticket's ``wake``, where it has one,
+under the lock. It may be announced twice (L7); so a waiter that was woken asks the state, and never the wait's
+return value. Plain locks are used, not conditions: an interrupt can leave a condition locked.
 
-Waking: each of LEADS by `advance` and DONE is announced by one release of the ticket's ``wake``, where it has one,
-under the lock that guards the state. So a waiter whose wait timed out or was interrupted asks the state under the
-lock, and never the wait's return value; what it then leaves in ``wake`` it takes out, so that a release never finds it
-released. Plain locks are used, not conditions: an interrupt can leave a condition locked.
-
-An interrupt (Ctrl-C, a signal handler that raises) of a thread that waits ends its wait if the ticket can leave. If
-not, it is kept in the ticket, to be raised once the outcome is there.
+A thread that holds the role acts under its own ticket, which stays in ``holder`` when its work is TAKEN or DONE, up
+to the hand-over; `put_back` may put it in line meanwhile.
 """
 
 from __future__ import annotations
@@ -43,19 +36,10 @@ from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from . import clock
+from .locks import closed_lock, let_go, wake_up
+from .tickets import Seat, State, Ticket, tell
 
 W = TypeVar("W")
-
-
-class State(enum.Enum):
-    """Where a ticket is; see the module for the transitions."""
-
-    NEW = "new"
-    WAITS = "waits"
-    TAKEN = "taken"
-    LEADS = "leads"
-    DONE = "done"
-    LEFT = "left"
 
 
 class Step(enum.Enum):
@@ -67,7 +51,7 @@ class Step(enum.Enum):
 
 
 # Looking a member up in its class is slow in Python 3.11, and these are looked up several times a write.
-_NEW, _WAITS, _TAKEN, _LEADS, _DONE, _LEFT = State
+_NEW, _OUTSIDE, _WAITS, _TAKEN, _LEADS, _DONE, _LEFT = State
 _COMMIT, _HANDED, _END = Step
 
 
@@ -75,60 +59,32 @@ class Closed(Exception):
     """The line takes no more tickets."""
 
 
+class Full(Exception):
+    """The line has no room, and the ticket has no thread to wait for it."""
+
+
 class TimedOut(Exception):
     """The ticket's deadline passed while it waited; it has left."""
-
-
-class Ticket(Generic[W]):
-    """One request's place in the line.
-
-    Attributes:
-        work: what is to be done; the line does not look at it.
-        deadline: until when it may wait for its turn.
-        entered_at: when it was made.
-        portable: another thread than its own may do it.
-        alone: nobody may share what it opens.
-        started: it has run before, so that it can leave no more.
-        error: what it is to raise, once it is DONE.
-        value: what it is to return, once it is DONE.
-        interrupt: what interrupted its thread while it could not leave.
-    """
-
-    # Defaults in the class, not in each ticket: a lone write makes one, uses it for little and drops it.
-    started = False
-    state = _NEW  # written under the line's lock
-    value: object = None  # value and error: written by the holder of the role before DONE
-    error: BaseException | None = None
-    interrupt: BaseException | None = None  # its own thread's
-    wake: threading.Lock | None = None  # made under the line's lock when its thread is to wait
-
-    def __init__(self, work: W, timeout_s: float, *, portable: bool, alone: bool) -> None:
-        """Describe the request, which may wait for *timeout_s* from now; `Line.enter` gives it its place."""
-        self.work = work
-        self.entered_at = now = clock.now()
-        self.deadline = now + timeout_s
-        self.portable = portable
-        self.alone = alone
 
 
 class Line(Generic[W]):
     """First come, first served."""
 
-    def __init__(self) -> None:
-        """Begin with nobody in line and the role free."""
-        self._lock = threading.Lock()
-        # Guarded by _lock, which is never held while work is done, a wait is waited or an outcome is used.
+    def __init__(self, pending_max: int) -> None:
+        """Begin with nobody in line and the role free; at most *pending_max* may wait."""
+        self._pending_max = pending_max
+        # Re-entrant for one use only: `let_go` can release what an interrupt has left held, and nothing else.
+        self._lock = threading.RLock()
+        # Guarded by _lock, which is never held while work is done, a wait is waited or an outcome is used. Anybody may
+        # look at the holder and at the lengths for a moment's truth.
         self._waiting: OrderedDict[Ticket[W], None] = OrderedDict()
-        self._held = False
+        self._outside: OrderedDict[Ticket[W], None] = OrderedDict()
         self._closed = False
-
-    @property
-    def is_held(self) -> bool:
-        """Whether somebody has the role at this moment."""
-        return self._held
+        self._ended = False  # the holder has it for good
+        self.holder: Ticket[W] | None = None
 
     def __len__(self) -> int:
-        """Return how many wait."""
+        """Return how many wait in line."""
         return len(self._waiting)
 
     @property
@@ -136,81 +92,85 @@ class Line(Generic[W]):
         """Whether nobody waits at this moment."""
         return not self._waiting
 
-    def take(self) -> bool:
-        """Take the role if it is free, without a ticket: who takes it so needs a place only if others come."""
+    def take(self, ticket: Ticket[W]) -> bool:
+        """Give *ticket* the role if it is free."""
         with self._lock:
-            if self._held or self._closed:
+            if self.holder is not None or self._closed:
                 return False
-            self._held = True
+            self.holder = ticket
             return True
 
     def release(self) -> bool:
         """Give up the role where nobody waits and nothing is to be ended; for the holder of the role only (L5)."""
         with self._lock:
-            if self._waiting or self._closed:
+            if self._waiting or self._outside or self._closed:
                 return False
-            self._held = False
+            self.holder = None
             return True
 
     def enter(self, ticket: Ticket[W]) -> bool:
-        """Take a place; True means that the role is the caller's now.
+        """Take a place; True means that the role is the ticket's now, and its seat, if it has one, is woken.
 
         Raises:
             Closed: `close` was called before.
+            Full: there is no room, and the ticket has a seat (L6).
         """
         with self._lock:
             if self._closed:
                 raise Closed
-            if self._held:
-                ticket.state = _WAITS
-                ticket.wake = _closed_lock()
-                self._waiting[ticket] = None
-                return False
-            self._held = True
-            ticket.state = _LEADS
-            return True
+            if self.holder is None:
+                self.holder = ticket
+                tell(ticket, _LEADS)
+                return True
+            full = len(self._waiting) >= self._pending_max or bool(self._outside)
+            if ticket.seat is None:
+                ticket.wake = closed_lock()
+            elif full:
+                raise Full
+            elif ticket.deadline < ticket.seat.earliest:
+                ticket.seat.earliest = ticket.deadline
+                wake_up(ticket.seat.wake)
+            (self._outside if full else self._waiting)[ticket] = None
+            ticket.state = _OUTSIDE if full else _WAITS
+            return False
 
-    def wait(self, ticket: Ticket[W]) -> bool:
-        """Wait until the role is the caller's (True) or the ticket has its outcome (False).
+    def wait(self, ticket: Ticket[W], until: float = clock.NEVER) -> State:
+        """Wait until the role is the caller's (LEADS) or the ticket has its outcome (DONE); else, at *until*, return.
+
+        The first interrupt of a thread whose ticket is TAKEN is kept in the ticket; any other ends the wait.
 
         Raises:
             TimedOut: its deadline passed first; nothing of it has run or will run (L4).
         """
-        deadline = clock.NEVER if ticket.started or ticket.state is _TAKEN else ticket.deadline
         wake = ticket.wake or self._make_wake(ticket)
         while True:
+            may_leave = ticket.state is not _TAKEN and not ticket.started
             try:
-                woken = wake.acquire(timeout=clock.wait_s(deadline))
-                state = ticket.state if woken else self._settle(ticket, wake)
+                woken = wake.acquire(
+                    timeout=clock.wait_s(min(ticket.deadline, until) if may_leave else until)
+                )
             except BaseException as error:
-                state = self._settle(ticket, wake)
-                if state is _LEFT:
+                if ticket.state is not _TAKEN or ticket.interrupt is not None:
                     raise
-                ticket.interrupt = ticket.interrupt or error
-            if state is _LEADS:
-                return True
-            if state is _DONE:
-                return False
+                ticket.interrupt = error
+                continue
+            state = ticket.state
+            if state is _LEADS or state is _DONE:
+                return state
+            state = self._look(ticket)
+            if state is _LEADS or state is _DONE:
+                return state
             if state is _LEFT:
                 raise TimedOut
-            deadline = clock.NEVER  # it was started: its outcome will come
+            if not woken and clock.now() >= until:
+                return state
 
-    def _make_wake(self, ticket: Ticket[W]) -> threading.Lock:
-        """Give a ticket that did not wait when it entered what it can wait for; released if it need not."""
+    def leave(self, ticket: Ticket[W]) -> bool:
+        """Take *ticket* out of the line if it can be (L4); return whether nothing of it has run or will run."""
         with self._lock:
-            wake = ticket.wake = _closed_lock()
-            if ticket.state is _LEADS or ticket.state is _DONE:
-                wake.release()
-            return wake
-
-    def _settle(self, ticket: Ticket[W], wake: threading.Lock) -> State:
-        """After a wait that was not woken: leave if that can be, and return the true state."""
-        with self._lock:
-            if ticket.state is _WAITS and not ticket.started:
-                ticket.state = _LEFT
-                del self._waiting[ticket]
-            wake.acquire(blocking=False)
-            return ticket.state
+            if self._may_leave(ticket):
+                self._take_out(ticket)
+            return ticket.state is _LEFT
 
     def advance(self, *, is_open: bool, serves_until: float) -> Ticket[W] | Step:
         """Tell the holder what is next; for the holder of the role only.
@@ -219,27 +179,56 @@ class Line(Generic[W]):
         up to which moment the holder may do the work of other threads.
         """
         with self._lock:
-            if not self._waiting:
-                if is_open:
+            if self._outside:
+                self._let_in()
+            waiting, holder = self._waiting, self.holder
+            assert holder is not None, "the role is nobody's"
+            while waiting:
+                head = next(iter(waiting))  # L2: always the first
+                if head.state is not _WAITS and head.state is not _OUTSIDE:
+                    del waiting[head]  # an interrupt struck whoever took it out
+                    continue
+                if is_open and head.alone:
                     return _COMMIT
-                if self._closed:
-                    return _END
-                self._held = False  # L5
+                if head.seat is not None:
+                    mine = head.seat is holder.seat
+                else:
+                    mine = head.portable and clock.now() < serves_until
+                if mine:
+                    head.state = _TAKEN
+                    del waiting[head]
+                    return head
+                self.holder = head  # L1: from here on the role is its thread's
+                del waiting[head]
+                tell(head, _LEADS)
                 return _HANDED
-            head = next(iter(self._waiting))
-            if is_open and head.alone:
+            if is_open:
                 return _COMMIT
-            del self._waiting[head]  # L2: always the first
-            if head.portable and clock.now() < serves_until:
-                head.state = _TAKEN
-                return head
-            _tell(head, _LEADS)  # L1: from here on the role is its thread's
+            if self._closed:
+                self._ended = True
+                return _END
+            self.holder = None  # L5
             return _HANDED
 
-    def give(self, ticket: Ticket[W]) -> None:
-        """Give the role to the thread of *ticket*, which was taken; for the holder of the role only (L1)."""
+    def give(self, ticket: Ticket[W]) -> bool:
+        """Give the role to the thread of *ticket*, which was taken; for the holder of the role only (L1).
+
+        False means that the thread is gone and the giver keeps both.
+        """
         with self._lock:
-            _tell(ticket, _LEADS)
+            if ticket.given_up:
+                return False
+            self.holder = ticket
+            tell(ticket, _LEADS)
+            return True
+
+    def lead(self, seat: Seat[W]) -> Ticket[W] | None:
+        """Return the ticket of *seat* that has the role, if one has; for the seat's thread, when it does not act."""
+        with self._lock:
+            holder = self.holder
+            if holder is None or holder.seat is not seat or self._ended:
+                return None
+            return self._leads(holder)
 
     def joined(self, ticket: Ticket[W]) -> None:
         """Note that the work of *ticket* is done, but for the end of what it shares; for the holder of the role only.
@@ -253,51 +242,130 @@ class Line(Generic[W]):
         """Tell each of *tickets* its outcome, in order; for the holder of the role only (L3)."""
         with self._lock:
             for ticket in tickets:
-                _tell(ticket, _DONE)
+                if ticket.seat is not None and ticket.state is not _DONE:
+                    ticket.seat.told.append(ticket)
+                tell(ticket, _DONE)
 
     def put_back(self, tickets: Iterable[Ticket[W]], deadline: float) -> None:
         """Put *tickets* before all others, in their order, each alone from now on; for the holder of the role only.
 
-        They cannot leave any more; *deadline* is for what they may have to wait for with the role.
+        They cannot leave any more; *deadline* is for what they may have to wait for with the role. One whose thread is
+        gone is done with.
         """
         with self._lock:
             for ticket in reversed(list(tickets)):
-                ticket.state = _WAITS
+                if ticket.given_up:
+                    ticket.state = _DONE
+                    continue
                 ticket.deadline = deadline
                 ticket.alone = ticket.started = True
                 self._waiting[ticket] = None
                 self._waiting.move_to_end(ticket, last=False)
+                ticket.state = _WAITS
 
-    def close(self) -> bool:
-        """Let nobody enter any more; True means that the role was free and is the caller's for good.
+    def close(self, ticket: Ticket[W]) -> bool:
+        """Let nobody enter any more; True means that the role was free and is the ticket's for good.
 
-        Else whoever holds it will be told `Step.END` when nobody waits. A second call changes nothing.
+        Else whoever holds it will be told `Step.END` when nobody waits. Later calls change nothing.
         """
         with self._lock:
-            if self._closed:
-                return False
             self._closed = True
-            free, self._held = not self._held, True
-            return free
+            if self.holder is None:
+                self.holder = ticket
+            return self.holder is ticket
 
     def refuse(self, error: Callable[[], BaseException]) -> None:
         """Give every ticket that waits and was never started an *error* of its own as its outcome."""
         with self._lock:
-            refused = [ticket for ticket in self._waiting if not ticket.started]
-            for ticket in refused:
-                del self._waiting[ticket]
-                ticket.error = error()
-                _tell(ticket, _DONE)
+            for ticket in [*self._waiting, *self._outside]:
+                if self._may_leave(ticket):
+                    ticket.error = error()
+                    self._take_out(ticket, _DONE)
 
+    def expire(self, seat: Seat[W]) -> list[Ticket[W]]:
+        """Take out and return the tickets of *seat* whose deadline has passed; note the next deadline."""
+        with self._lock:
+            mine = [each for each in self._waiting if each.seat is seat and self._may_leave(each)]
+            now = clock.now()
+            late = [each for each in mine if each.deadline <= now]
+            for ticket in late:
+                self._take_out(ticket)
+            seat.earliest = min((each.deadline for each in mine if each.deadline > now), default=clock.NEVER)
+            return late
 
-def _closed_lock() -> threading.Lock:
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
+    def tickets(self) -> list[Ticket[W]]:
+        """Return those that wait, in order, and the holder; without the lock, for a forked child."""
+        waiting = [*self._waiting, *self._outside]
+        return waiting if self.holder is None or self.holder in waiting else [self.holder, *waiting]
 
+    # --- after an interrupt (L7)
 
-def _tell(ticket: Ticket[W], state: State) -> None:
-    """Change the state, under the line's lock, and wake the ticket's thread if it waits."""
-    ticket.state = state
-    if ticket.wake is not None:
-        ticket.wake.release()
+    def let_go(self) -> None:
+        """Make good what an interrupt of the calling thread has left: the lock, and news that was not given."""
+        let_go(self._lock)
+        holder = self.holder
+        if holder is not None and holder.wake is not None:
+            wake_up(holder.wake)
+
+    def rescue(self, ticket: Ticket[W]) -> bool:
+        """Bring the line in order after the thread of *ticket* was interrupted, and take the ticket out of it.
+
+        Returns whether the role is the ticket's: then whoever calls acts as its holder from now on. Otherwise nobody
+        waits for the ticket any more.
+        """
+        with self._lock:
+            if self.holder is ticket:
+                if self._ended:
+                    return False
+                self._waiting.pop(ticket, None)  # it may have put itself back
+                return True
+            if (
+                ticket.state is not _TAKEN and ticket.state is not _DONE
+            ):  # TAKEN: another has done, or does, its work
+                self._take_out(ticket)
+            return False
+
+    # --- inside, under the lock
+
+    def _make_wake(self, ticket: Ticket[W]) -> threading.Lock:
+        """Give a ticket that did not wait when it entered what it can wait for; released if it need not."""
+        with self._lock:
+            wake = ticket.wake = closed_lock()
+            if self.holder is ticket or ticket.state is _DONE:
+                wake_up(wake)
+            return wake
+
+    def _look(self, ticket: Ticket[W]) -> State:
+        """After a wait that was not woken: leave if the deadline has passed and that can be; return the true state."""
+        with self._lock:
+            if self.holder is ticket:
+                return self._leads(ticket).state
+            if clock.now() >= ticket.deadline and self._may_leave(ticket):
+                self._take_out(ticket)
+            return ticket.state
+
+    def _leads(self, ticket: Ticket[W]) -> Ticket[W]:
+        ticket.state = _LEADS
+        self._waiting.pop(ticket, None)
+        self._outside.pop(ticket, None)
+        return ticket
+
+    def _may_leave(self, ticket: Ticket[W]) -> bool:
+        waits = ticket.state is _WAITS or ticket.state is _OUTSIDE
+        return waits and not ticket.started and self.holder is not ticket
+
+    def _take_out(self, ticket: Ticket[W], state: State = _LEFT) -> None:
+        if state is _DONE and ticket.seat is not None:
+            ticket.seat.told.append(ticket)
+        tell(ticket, state)
+        self._waiting.pop(ticket, None)
+        self._outside.pop(ticket, None)
+
+    def _let_in(self) -> None:
+        """Let those outside in, as far as there is room; in both for a moment, so that an interrupt loses none."""
+        while self._outside and len(self._waiting) < self._pending_max:
+            ticket = next(iter(self._outside))
+            if ticket.state is _OUTSIDE:
+                self._waiting[ticket] = None
+                ticket.state = _WAITS
+            del self._outside[ticket]

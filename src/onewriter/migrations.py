@@ -24,6 +24,7 @@ from . import clock, statements
 from .connection import Connection
 from .errors import Error, MigrationError, ProgrammingError, Ran, WriteTimeout
 from .transaction import Transaction
+from .turns import Turn
 from .values import Params, Row
 from .writer import Writer
 
@@ -157,7 +158,7 @@ def apply(writer: Writer, path: Path, migrations: Iterable[Migration], timeout_s
     """
     checked = check(migrations)
     deadline = clock.now() + timeout_s
-    with writer.turn(timeout_s) as connection:
+    with Turn(writer, timeout_s) as connection:
         _warn(path, _compare(connection, checked))
         for each in checked:
             _apply_one(writer, connection, path, each, deadline)
@@ -336,7 +337,7 @@ def _write_rows(connection: Connection, migration: Migration) -> None:
 
 def _commit(writer: Writer, migration: Migration) -> None:
     try:
-        writer.commit_turn()
+        writer.batch.commit_turn()
     except Error as error:
         raise _failure(migration, f"could not be committed: {error}", ran=error.ran) from error
 

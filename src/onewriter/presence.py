@@ -6,18 +6,35 @@ to the file, not to the object.
 
 from __future__ import annotations
 
+import sys
 import threading
+import traceback
 from pathlib import Path
+from typing import Protocol
 
-from .errors import CannotOpen
+from .errors import CannotOpen, NestedWrite
+from .locks import let_go
+
+_frames = sys._current_frames  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - it is documented
+
+
+class Pending(Protocol):
+    """A request of a thread."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the thread waits for nothing more of it, and has nothing of it to do."""
+        ...
 
 
 class Presence:
     """The threads that write to one file.
 
     Attributes:
-        writing: identifiers of the threads that write or wait for their turn. Each thread adds and removes only
-            itself, and asks only about itself; a set's own operations are atomic. So no lock is needed.
+        writing: by identifier the threads that write or wait for their turn, with the request that they do so for. Each
+            thread adds and removes only itself, and asks only about itself; a dictionary's own operations are atomic,
+            so no lock is needed. An interrupt may leave an entry behind, and so may a thread that died, whose
+            identifier comes again: what counts is whether the request is over.
     """
 
     __slots__ = ("_key", "_users", "writing")
@@ -25,31 +42,45 @@ class Presence:
     def __init__(self, key: tuple[int, int]) -> None:
         """Begin with none; *key* is the file's."""
         self._key = key
-        self._users = 0  # open databases; guarded by the module's _lock
-        self.writing: set[int] = set()
+        self._users: set[object] = set()  # open databases; guarded by the module's _lock
+        self.writing: dict[int, Pending] = {}
 
     def is_writing(self) -> bool:
         """Whether the calling thread is writing."""
-        return threading.get_ident() in self.writing
+        request = self.writing.get(threading.get_ident())
+        return request is not None and not request.is_over
 
-    def release(self) -> None:
-        """Note that one database of the file was closed."""
-        with _lock:
-            self._users -= 1
-            if self._users == 0:
-                del _of_files[self._key]
+    def where_is(self, request: Pending) -> tuple[str, str]:
+        """Return the name of the thread that *request* is for, and its stack at this moment."""
+        ident = next((ident for ident, each in list(self.writing.items()) if each is request), None)
+        name = next(
+            (each.name for each in threading.enumerate() if each.ident == ident), "a thread that ended"
+        )
+        frame = _frames().get(ident) if ident is not None else None
+        return name, "".join(traceback.format_stack(frame)) if frame is not None else ""
 
-    def retain(self) -> None:
-        """Note that one more database has the file open; `of` has the lock."""
-        self._users += 1
+    def retain(self, user: object) -> None:
+        """Note that *user* has the file open; `of` has the lock."""
+        self._users.add(user)
+
+    def release(self, user: object) -> None:
+        """Note that *user* has closed the file; a second time does nothing."""
+        try:
+            with _lock:
+                self._users.discard(user)
+                if not self._users:
+                    _of_files.pop(self._key, None)
+        except BaseException:
+            let_go(_lock)
+            raise
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # re-entrant for `let_go` alone
 _of_files: dict[tuple[int, int], Presence] = {}  # guarded by _lock
 
 
-def of(path: Path) -> Presence:
-    """Return the one presence of the file at *path*, which must exist; to be released once."""
+def of(path: Path, user: object) -> Presence:
+    """Return the one presence of the file at *path*, which must exist; *user* is to release it."""
     try:
         state = path.stat()
     except OSError as error:
@@ -58,7 +89,7 @@ def of(path: Path) -> Presence:
     key = (state.st_dev, state.st_ino)
     with _lock:
         presence = _of_files.setdefault(key, Presence(key))
-        presence.retain()
+        presence.retain(user)
         return presence
 
 
@@ -87,5 +118,12 @@ def _key(path: Path) -> tuple[int, int] | None:
 def forget_all() -> None:
     """In a forked child: what was open is the parent's."""
     global _lock  # noqa: PLW0603 - another thread of the parent may have held it
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _of_files.clear()
+
+
+def nested() -> NestedWrite:
+    """Return the error for a write inside a write."""
+    return NestedWrite(
+        "this thread is writing to the same file already: use the transaction it was given (tx)"
+    )

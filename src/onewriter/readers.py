@@ -6,8 +6,12 @@ R3  A hand-over is accepted under the lock: a waiter whose deadline passed has l
     a moment before is taken.
 R4  A reader comes back with no transaction open; one that cannot be made clean is closed, and its place is free.
 R5  A thread that holds every reader itself is told so at once: nobody else could end its wait.
+R6  An interrupt (Ctrl-C, a signal handler that raises) may end any method here after any of its steps: the loan that a
+    borrower made before he asked is given back by him, whatever had become of it by then, and what he left of the lock
+    is released.
 
-All fields are guarded by ``_lock``, which is never held while a connection is opened, used or closed.
+A loan is in ``_waiting``, then in ``_lent``, then in neither. All fields are guarded by ``_lock``, which is never held
+while a connection is opened, used or closed.
 """
 
 from __future__ import annotations
@@ -16,13 +20,14 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import clock
 from .connection import Connection
 from .errors import DatabaseClosed, Error, NestedRead, ReadTimeout
+from .locks import closed_lock, let_go, wake_up
 from .samples import Samples, Spread
 
 _log = logging.getLogger(__name__)
@@ -41,29 +46,17 @@ class ReaderStats:
 
 
 class _Loan:
-    """One lent reader: who has it, and since when."""
+    """One lent reader, or the wait for one: who has it, and since when."""
 
-    __slots__ = ("connection", "name", "since", "thread")
+    __slots__ = ("connection", "name", "refused", "since", "thread", "wake")
 
-    def __init__(self, connection: Connection | None) -> None:
-        self.connection = connection  # None: the borrower is to open one; its place is counted
+    def __init__(self) -> None:
+        self.connection: Connection | None = None  # None once it is lent: the borrower is to open one
+        self.refused = False
         self.thread = threading.get_ident()
         self.name = threading.current_thread().name
         self.since = clock.now()
-
-
-class _Waiter:
-    """One thread in the queue; ``loan`` is set under the pool's lock before ``wake`` is released."""
-
-    __slots__ = ("loan", "refused", "thread", "thread_name", "wake")
-
-    def __init__(self) -> None:
-        self.loan: _Loan | None = None
-        self.refused = False
-        self.thread = threading.get_ident()
-        self.thread_name = threading.current_thread().name
-        self.wake = threading.Lock()
-        self.wake.acquire()
+        self.wake: threading.Lock | None = None  # released once it is lent, or refused
 
 
 class Readers:
@@ -74,15 +67,14 @@ class Readers:
         self._connect = connect
         self._readers_max = readers_max
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant for `let_go` alone (R6)
         self._idle: list[Connection] = []  # last in, first out: its cache is warm
         self._lent: dict[_Loan, None] = {}
-        self._waiting: OrderedDict[_Waiter, None] = OrderedDict()
+        self._waiting: OrderedDict[_Loan, None] = OrderedDict()
         self._closed = False
         self._waits = Samples()
         self._retries_of_closed = 0
-        self._emptied = threading.Lock()  # held while something is lent after the close
-        self._emptied.acquire()
+        self._emptied = closed_lock()  # news that nothing is lent after the close
 
     @contextmanager
     def lend(self, deadline: float) -> Generator[Connection]:
@@ -93,8 +85,9 @@ class Readers:
             NestedRead: the calling thread itself holds all of them.
             DatabaseClosed: the pool is closed.
         """
-        loan = self._borrow(deadline)
+        loan = _Loan()
         try:
+            self._borrow(loan, deadline)
             connection = loan.connection
             if connection is None:
                 connection = loan.connection = self._connect(deadline)
@@ -109,28 +102,44 @@ class Readers:
 
         Returns whether all are closed.
         """
+        try:
+            quiet = self._refuse_all()
+        except BaseException:
+            let_go(self._lock)
+            raise
+        if not quiet:
+            self._emptied.acquire(timeout=clock.wait_s(deadline))
+        if self._lent:
+            return False
+        wake_up(self._emptied)  # for the next who waits
+        return True
+
+    def _refuse_all(self) -> bool:
+        """Close the idle readers and refuse those who wait; return whether none is lent."""
         with self._lock:
             self._closed = True
-            idle, self._idle = self._idle, []
-            for waiter in self._waiting:
-                waiter.refused = True
-                waiter.wake.release()
-            self._waiting.clear()
-            quiet = not self._lent
-        for connection in idle:
-            self._discard(connection)
-        if quiet:
-            return True
-        if self._emptied.acquire(timeout=clock.wait_s(deadline)):
-            self._emptied.release()
-            return True
-        return False
+            for loan in list(self._waiting):
+                loan.refused = True
+                del self._waiting[loan]
+                _wake(loan)
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return not self._lent
+                connection = self._idle[-1]
+            self._discard(connection)  # again, where an interrupt struck: it does no harm
+            with self._lock, suppress(ValueError):
+                self._idle.remove(connection)
 
     def is_held_here(self) -> bool:
         """Whether the calling thread has a reader: to wait for that one would be to wait for itself."""
         me = threading.get_ident()
-        with self._lock:
-            return any(loan.thread == me for loan in self._lent)
+        try:
+            with self._lock:
+                return any(loan.thread == me for loan in self._lent)
+        except BaseException:
+            let_go(self._lock)
+            raise
 
     def stats(self) -> ReaderStats:
         """Return the state of this moment."""
@@ -149,73 +158,76 @@ class Readers:
 
     # --- inside
 
-    def _borrow(self, deadline: float) -> _Loan:
+    def _borrow(self, loan: _Loan, deadline: float) -> None:
         with self._lock:
             if self._closed:
                 raise self._refusal()
             if not self._waiting and (self._idle or len(self._lent) < self._readers_max):
+                self._lent[loan] = None
+                if self._idle:
+                    loan.connection = self._idle[-1]
+                    del self._idle[-1]
                 self._waits.add(0.0)
-                return self._lend_to(_Loan(self._idle.pop() if self._idle else None))
-            mine = threading.get_ident()
-            if all(loan.thread == mine for loan in self._lent):  # R5
+                return
+            if all(each.thread == loan.thread for each in self._lent):  # R5
                 msg = (
                     f"this thread holds all {self._readers_max} readers itself and would wait for itself: read through "
                     "the transaction it has, or raise Config(readers_max=...)"
                 )
                 raise NestedRead(msg)
-            waiter = _Waiter()
-            self._waiting[waiter] = None
-        return self._wait(waiter, deadline)
-
-    def _lend_to(self, loan: _Loan) -> _Loan:
-        self._lent[loan] = None
-        return loan
-
-    def _wait(self, waiter: _Waiter, deadline: float) -> _Loan:
-        started = clock.now()
-        try:
-            waiter.wake.acquire(timeout=clock.wait_s(deadline))
-        except BaseException:
-            loan = self._leave(waiter)
-            if loan is not None:
-                self._give_back(loan)
-            raise
-        loan = self._leave(waiter)  # R3: the state is asked, not the wait's return value
-        waited_s = clock.now() - started
-        if loan is not None:
+            wake = loan.wake = closed_lock()
+            self._waiting[loan] = None
+        wake.acquire(timeout=clock.wait_s(deadline))
+        waited_s = clock.now() - loan.since
+        with self._lock:  # R3: the state is asked, not the wait's return value
+            self._waiting.pop(loan, None)
+            lent = loan in self._lent
+            loan.since = clock.now()
+        if lent:
             self._waits.add(waited_s)
-            return loan
-        if waiter.refused:
+        elif loan.refused:
             raise self._refusal()
-        raise self._timed_out(waited_s)
-
-    def _leave(self, waiter: _Waiter) -> _Loan | None:
-        with self._lock:
-            self._waiting.pop(waiter, None)
-            return waiter.loan
+        else:
+            raise self._timed_out(waited_s)
 
     def _give_back(self, loan: _Loan) -> None:
         connection = loan.connection
         if connection is not None and connection.inherited:
             return  # in a forked child, it is the parent's
-        if connection is not None and not self._clean(connection):
-            connection = None
-        surplus: Connection | None = None
+        try:
+            if connection is not None and not self._clean(connection):
+                connection = None
+            surplus = self._take_back(loan, connection)
+            if surplus is not None:
+                self._discard(surplus)
+        except BaseException:
+            let_go(self._lock)
+            self._take_back(loan, None)  # the connection, which may be half-cleaned, is left to the collector
+            raise
+
+    def _take_back(self, loan: _Loan, connection: Connection | None) -> Connection | None:
+        """End *loan*; pass *connection* on to who waited longest, or keep it; return it if it is to be closed."""
         with self._lock:
-            del self._lent[loan]
+            self._waiting.pop(loan, None)
+            if loan not in self._lent:
+                return None
             if self._closed:
-                surplus = connection
+                del self._lent[loan]
                 if not self._lent:
-                    self._emptied.release()
-            elif self._waiting:
-                waiter, _ = self._waiting.popitem(last=False)  # R2
-                waiter.loan = self._lend_to(_Loan(connection))
-                waiter.loan.thread, waiter.loan.name = waiter.thread, waiter.thread_name
-                waiter.wake.release()
-            elif connection is not None:
+                    wake_up(self._emptied)
+                return connection
+            if self._waiting:  # R2
+                heir = next(iter(self._waiting))
+                heir.connection = connection
+                self._lent[heir] = None
+                del self._lent[loan]
+                del self._waiting[heir]
+                _wake(heir)
+                return None
+            if connection is not None and connection not in self._idle:
                 self._idle.append(connection)
-        if surplus is not None:
-            self._discard(surplus)
+            del self._lent[loan]
+            return None
 
     def _clean(self, connection: Connection) -> bool:
         """Make sure that nothing is open on *connection* (R4)."""
@@ -245,3 +257,8 @@ class Readers:
             f"{self._path}: no reader came free in {waited_s:.3g} s; all {self._readers_max} are held: {held}"
         )
         return ReadTimeout(msg, held_by="line")
+
+
+def _wake(loan: _Loan) -> None:
+    if loan.wake is not None:
+        wake_up(loan.wake)

@@ -5,24 +5,64 @@ A statement is data, which any thread may run; a function belongs to the thread 
 
 from __future__ import annotations
 
+import inspect
+import logging
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from functools import partial
+from pathlib import Path
+from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType
+from typing import Final, Protocol
 
 from .connection import Connection
-from .errors import ProgrammingError
+from .errors import MisuseError, ProgrammingError
 from .transaction import Transaction
 from .values import Params, freeze
+
+_log = logging.getLogger(__name__)
+_LAZY: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+_UNFINISHED: Final = frozenset({AsyncGeneratorType, CoroutineType})
+_LAZY_ADVICE: Final = (
+    "a coroutine or generator function does its work after it has returned, when the transaction is over: give a plain "
+    "function; collect a generator's rows in a list, and await before or after the write, not in it"
+)
 
 
 class Request(Protocol):
     """A piece of work inside a write transaction that is open; it neither begins nor ends one."""
 
+    @property
+    def callbacks(self) -> object:
+        """What `committed` is to call, or None."""
+        ...
+
+    def begin(self) -> bool:
+        """Return whether it is to be done; asked of what was submitted, before each run: it may be cancelled."""
+        ...
+
     def run(self, connection: Connection) -> object:
         """Do it and return what the caller is to get."""
         ...
 
+    def committed(self, path: Path) -> None:
+        """Do, outside the transaction and without the role, what is to be done once it is committed."""
+        ...
 
-class Statement:
+
+class _Data:
+    """A request that is data alone."""
+
+    __slots__ = ()
+    callbacks = None
+
+    def begin(self) -> bool:
+        """Return True: its caller waits for it, and cannot cancel it."""
+        return True
+
+    def committed(self, path: Path) -> None:
+        """Do nothing more."""
+
+
+class Statement(_Data):
     """One statement with its parameters."""
 
     __slots__ = ("_params", "_sql")
@@ -37,7 +77,7 @@ class Statement:
         return connection.execute(self._sql, self._params)
 
 
-class ManyStatements:
+class ManyStatements(_Data):
     """One statement with many rows of parameters."""
 
     __slots__ = ("_rows", "_sql")
@@ -52,14 +92,37 @@ class ManyStatements:
         return connection.execute_many(self._sql, self._rows)
 
 
+class Idle:
+    """The work of a ticket whose own thread does it between two calls: only the role is wanted."""
+
+    callbacks = None
+
+    def begin(self) -> bool:
+        """Return True: only what was submitted can be cancelled."""
+        return True
+
+    def run(self, connection: Connection) -> object:
+        """Never called: it joins no batch, and no other thread runs it."""
+        raise AssertionError(connection)
+
+    def committed(self, path: Path) -> None:
+        """Never called either."""
+        raise AssertionError(path)
+
+
 class Function:
     """A caller's function of a `Transaction`."""
 
-    __slots__ = ("_work",)
+    __slots__ = ("_work", "callbacks")
 
     def __init__(self, work: Callable[[Transaction], object]) -> None:
         """Take *work*, which may be run a second time."""
         self._work = work
+        self.callbacks: list[Callable[[], object]] | None = None  # of the last run
+
+    def begin(self) -> bool:
+        """Return True: its caller waits for it, and cannot cancel it."""
+        return True
 
     def run(self, connection: Connection) -> object:
         """Return what the function returned.
@@ -71,13 +134,46 @@ class Function:
         try:
             value = self._work(transaction)
         finally:
-            transaction.end()
+            self.callbacks = transaction.end()
         connection.check_alive()
+        check_finished(value)
         return value
+
+    def committed(self, path: Path) -> None:
+        """Call what the run that was committed gave to ``after_commit``; for the thread whose function it was."""
+        if self.callbacks is not None:
+            call_back(self.callbacks, path)
+
+
+def call_back(callbacks: Iterable[Callable[[], object]], path: Path) -> None:
+    """Call each of *callbacks* in order; one that raises is logged."""
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:  # noqa: BLE001 - it is a caller's
+            _log.exception("%s: a callback of after_commit raised; the commit stands", path)
 
 
 def check_function(work: object) -> None:
-    """Refuse what cannot be called with a transaction."""
-    if not callable(work):
+    """Refuse what cannot be called with a transaction, and what would only begin its work when called."""
+    if type(work) is FunctionType:
+        lazy = work.__code__.co_flags & _LAZY
+    elif callable(work):
+        inner = inspect.unwrap(work.func if isinstance(work, partial) else work)
+        called = inner if inspect.isroutine(inner) else getattr(inner, "__call__", inner)  # noqa: B004 - which kind
+        code = getattr(called, "__code__", None)
+        lazy = isinstance(code, CodeType) and code.co_flags & _LAZY
+    else:
         msg = f"work must be a function of a transaction, not {type(work).__name__}"
         raise ProgrammingError(msg)
+    if lazy:
+        raise MisuseError(_LAZY_ADVICE)
+
+
+def check_finished(value: object) -> None:
+    """Refuse a coroutine that a function returned: its work would begin when the transaction is over."""
+    if type(value) in _UNFINISHED:
+        close = getattr(value, "close", None)
+        if close is not None:
+            close()  # it has not begun, and Python would complain of that
+        raise MisuseError(_LAZY_ADVICE, ran="rolled_back")

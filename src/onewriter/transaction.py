@@ -4,33 +4,74 @@ X1  A transaction is used by the thread it was made for, and not after its end.
 X2  Once SQLite has ended it behind our back (connection, N3), every further call is refused: it would otherwise
     commit by itself.
 X3  Nothing of APSW is handed out.
+X4  Callbacks for after the commit are kept in their order; those of a savepoint that is undone are dropped with it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import LiteralString, TypeVar, overload
+from typing import LiteralString, Protocol, TypeVar, overload
 
 from typing_extensions import TypeForm
 
 from . import queries, statements
-from .connection import Connection
-from .errors import TransactionEnded, WrongThread
+from .errors import ProgrammingError, TransactionEnded, WrongThread
+from .queries import Source
 from .values import SQL, Params, Result, Row, Value
 
 T = TypeVar("T")
 
 
+class WritingSource(Source, Protocol):
+    """What a write transaction is run through."""
+
+    def execute(self, sql: str, params: Params, /) -> Result:
+        """Run one statement to its end and say what it did."""
+        ...
+
+    def execute_many(self, sql: str, many: Iterable[Params], /) -> Result:
+        """Run one statement once for each of *many*."""
+        ...
+
+    @property
+    def killed_by(self) -> BaseException | None:
+        """What ended the transaction under its user, if anything is known to."""
+        ...
+
+    def killer(self) -> BaseException | None:
+        """Find out what ended the transaction under its user, if anything did."""
+        ...
+
+    def save_within(self) -> str:
+        """Set a savepoint, and return its name."""
+        ...
+
+    def release(self, name: str, /) -> None:
+        """Keep what was done since the savepoint *name*."""
+        ...
+
+    def go_back(self, name: str, /) -> None:
+        """Undo what was done since the savepoint *name*."""
+        ...
+
+
+def check_callback(callback: object) -> None:
+    """Refuse what cannot be called."""
+    if not callable(callback):
+        msg = f"after_commit takes a function without arguments, not {type(callback).__name__}"
+        raise ProgrammingError(msg)
+
+
 class ReadTransaction:
     """One snapshot of the database: all its reads see the same state."""
 
-    __slots__ = ("_connection", "_ended", "_thread")
+    __slots__ = ("_ended", "_source", "_thread")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, source: Source) -> None:
         """Made by the library, for the calling thread."""
-        self._connection = connection
+        self._source = source
         self._thread = threading.get_ident()
         self._ended = False
 
@@ -73,27 +114,38 @@ class ReadTransaction:
         """
         return queries.one_value(self._use(), sql, params, into)
 
-    def end(self) -> None:
+    def end(self) -> list[Callable[[], object]] | None:
         """Refuse all further use. The library calls this when the function or the block has ended."""
         self._ended = True
+        return None
 
-    def _use(self) -> Connection:
-        """Return the connection for one call (X1)."""
+    def _use(self) -> Source:
+        """Return what the SQL of one call goes through (X1)."""
+        self._check()
+        return self._source
+
+    def _check(self) -> None:
         if self._ended:
             msg = "the transaction is over; it cannot be used after its function or block has ended"
             raise TransactionEnded(msg)
-        if self._connection.inherited:
-            self._connection.check_own()
+        if self._source.inherited:
+            self._source.check_own()
         if threading.get_ident() != self._thread:
             msg = "a transaction belongs to the thread it was made for; give each thread a read or a write of its own"
             raise WrongThread(msg)
-        return self._connection
 
 
 class Transaction(ReadTransaction):
     """One write transaction. What it does is committed, whole, after its function or block has ended."""
 
-    __slots__ = ()
+    __slots__ = ("_callbacks", "_writes")
+
+    def __init__(self, source: WritingSource) -> None:
+        """Made by the library, for the calling thread."""
+        self._source = self._writes = source  # all here, since each write makes one
+        self._thread = threading.get_ident()
+        self._ended = False
+        self._callbacks: list[Callable[[], object]] | None = None
 
     def execute(self, sql: LiteralString | SQL, params: Params = ()) -> Result:
         """Run one statement; see `Result` for what it returns."""
@@ -101,10 +153,10 @@ class Transaction(ReadTransaction):
 
     def execute_many(self, sql: LiteralString | SQL, rows: Iterable[Params]) -> Result:
         """Run one statement once for each of *rows*; where one fails, none of them is done."""
-        connection = self._use()
+        self._use()
         copied = list(rows)  # they may ask this transaction, whose cursor is then in use
         with self.savepoint():
-            return connection.execute_many(sql, copied)
+            return self._use().execute_many(sql, copied)
 
     def script(self, script: LiteralString | SQL) -> None:
         """Run every statement of *script* in order; their rows are dropped.
@@ -119,20 +171,44 @@ class Transaction(ReadTransaction):
     @contextmanager
     def savepoint(self) -> Generator[None]:
         """Make a block of its own inside the transaction: where it raises, only its part is undone. They nest."""
+        kept = len(self._callbacks or ())
         name = self._use().save_within()
         try:
             yield
         except BaseException:
-            if self._connection.killed_by is None and not self._ended:
+            if self._callbacks is not None:
+                del self._callbacks[kept:]  # X4
+            if not self._ended and self._writes.killer() is None:
                 self._use().go_back(name)
             raise
         else:
             self._use().release(name)
 
-    def _use(self) -> Connection:
-        connection = super()._use()
-        killer = connection.killed_by
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Have *callback* called, without arguments, once what this transaction did is committed.
+
+        Callbacks run in the order in which they were given, outside the transaction and its turn, so that they may
+        write: on the thread that called `write` or entered the block, or on a background thread for `submit`, before
+        the outcome is told. They are dropped where the transaction, its run of the function, or the savepoint in which
+        they were given is rolled back. One that raises is logged, and changes no outcome.
+        """
+        self._check()
+        check_callback(callback)
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(callback)
+
+    def end(self) -> list[Callable[[], object]] | None:
+        """Refuse all further use, and return what is to be called after the commit. For the library."""
+        self._ended = True
+        return self._callbacks
+
+    def _use(self) -> WritingSource:
+        source = self._writes
+        if self._ended or source.inherited or threading.get_ident() != self._thread:
+            self._check()
+        killer = source.killed_by
         if killer is not None:
             msg = f"SQLite rolled the whole transaction back, so nothing more can be done in it: {killer}"
             raise TransactionEnded(msg, ran="rolled_back") from killer
-        return connection
+        return source

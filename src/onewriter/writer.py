@@ -1,50 +1,52 @@
 """Who writes: the role that moves down the line, with the one writing connection and its open batch.
 
 W1  Whoever holds the role of the line holds the connection and the batch; nobody else touches them.
-W2  A function runs on the thread that asked for it; a statement is data, and the holder may run it for its owner.
+W2  A function runs on the thread that asked for it, or on the background thread where it was submitted; a statement is
+    data, and the holder may run it for its owner.
 W3  Whoever holds the role gives it on, whatever happened to its own request.
 W4  Nobody waits for another process's lock on another thread's behalf: there the role is given to that thread.
+W5  An interrupt (Ctrl-C, a signal handler that raises; the end of the stack) may strike any step. What it strikes
+    while it holds the role is taken over by a thread of its own, which no signal reaches: `_rescue`.
 
 A lone write, in an empty line, takes the short way of `_lone`, without a place in it.
 
-The life of the role in one thread: `perform` or `turn` gets it, by entering an empty line or by being handed it, with
+The life of the role in one thread: `perform` or a turn gets it, by entering an empty line or by being handed it, with
 the batch open or closed. `_lead` does the thread's own work, then `_go_on` runs the statements that wait, up to the
 limits of the batch and of ``lead_s``; it ends when the role has been handed to the thread of the next ticket (with the
 batch open, where that may join it) or nobody waits. Then the thread waits for its own outcome, if it has none yet.
+
+How W5 is kept. Every exception that is not a request's own comes to the handler in `perform` (for a turn, in
+`turns`; for the background thread there is none to come). If by then the request is not over, or its ticket has the
+role still, that handler starts a thread for `_rescue`, by one call into C before which no Python code is called:
+signal handlers run at calls and loops only, so that a second interrupt finds the rescue on its way. `_rescue` takes
+the ticket out of the line, or acts as the holder: `Batch.recover` tells or re-runs the members, and the role goes
+on. What an interrupt can leave half-done of the line, the batch and the connection, their modules say (L7, B5, N5, N6).
 """
 
 from __future__ import annotations
 
+import _thread
+import logging
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from . import clock
 from .batch import Batch, BatchStats, broken_foreign_key
 from .config import Config
 from .connection import Connection
-from .errors import (
-    DatabaseClosed,
-    NestedWrite,
-    Ran,
-    WriteTimeout,
-)
-from .line import Closed, Line, State, Step, Ticket, TimedOut
-from .presence import Presence
-from .requests import Request
-from .transaction import Transaction
+from .errors import DatabaseClosed, Error, QueueFull, Ran, WriteTimeout
+from .helpers import apart
+from .line import Closed, Full, Line, Step, TimedOut
+from .locks import closed_lock, wake_up
+from .presence import Presence, nested
+from .requests import Idle, Request
+from .tickets import Seat, State, Ticket, fail
 
-_DONE = State.DONE  # looked up once: see `line`
+_log = logging.getLogger(__name__)
+_DONE, _LEFT, _LEADS = State.DONE, State.LEFT, State.LEADS  # looked up once: see `tickets`
 _COMMIT, _END = Step.COMMIT, Step.END
-
-
-class _Interactive:
-    """The work of a request whose own thread does it between two calls: only the role is wanted."""
-
-    def run(self, connection: Connection) -> object:
-        raise AssertionError(connection)  # never joined to a batch, never run by another
+_start_new_thread = _thread.start_new_thread
 
 
 class Writer:
@@ -52,17 +54,23 @@ class Writer:
 
     def __init__(self, connection: Connection, config: Config, path: Path, presence: Presence) -> None:
         """Own *connection* from now on."""
-        self._config = config
-        self._path = path
-        self._line: Line[Request] = Line()
-        self._presence = presence
-        self._holder = 0  # the thread that got the role last; written by it
+        self.config = config
+        self.path = path
+        self.presence = presence
+        self.line: Line[Request] = Line(config.pending_max)
+        self.batch = Batch(connection, self.line, config, path)
+        self.connection = (
+            connection  # guarded by the role, as the batch, but that anybody may read their numbers
+        )
+        self.tell_seat: Callable[[], object] | None = None  # has the outcomes of submitted requests told
+        self.at_end: Callable[[], object] | None = None  # called when the connection is closed
+        self.forgotten: object = (
+            None  # what ends the turn that has the role, should it be forgotten; guarded by the role
+        )
         self._main = threading.main_thread().ident
-        self._ended = threading.Lock()  # held until the connection is closed
-        self._ended.acquire()
-        # Guarded by the role, but that anybody may read the numbers.
-        self._connection = connection
-        self._batch = Batch(connection, self._line, config, path)
+        self._warned: Ticket[Request] | None = None  # the holder that was complained of last
+        self._is_ended = False  # whether the connection is closed
+        self._ended = closed_lock()  # news of that
 
     # --- for callers
 
@@ -74,198 +82,242 @@ class Writer:
             NestedWrite: the calling thread is writing already.
             DatabaseClosed: the line is closed.
         """
-        with_role = self._presence.writing
+        writing = self.presence.writing
         me = threading.get_ident()
-        if me in with_role:
-            raise _nested()
-        with_role.add(me)
+        if me in writing and not writing[me].is_over:
+            raise nested()
+        line = self.line
+        ticket: Ticket[Request] = Ticket(work, timeout_s, portable=portable, alone=alone)
+        ticket.line = line
         try:
-            ticket = Ticket(work, timeout_s, portable=portable, alone=alone)
-            if self._line.take():
-                self._holder = me
-                if self._lone(ticket):
-                    return ticket.value
+            writing[me] = ticket
+            if line.take(ticket):
                 leads = False
+                self._lone(ticket)
             else:
-                leads = self._enter(ticket)
-            while leads or (ticket.state is not _DONE and self._wait(ticket)):
+                leads = self.enter(ticket)
+            while leads or (ticket.state is not _DONE and self.wait(ticket)):
                 leads = False
-                self._holder = me
                 self._lead(ticket)
+        except BaseException:
+            ticket.given_up = True
+            if line.holder is ticket or (ticket.state is not _DONE and ticket.state is not _LEFT):
+                try:
+                    _start_new_thread(
+                        apart, ("rescue", self.rescue, ticket)
+                    )  # W5: nothing is called before this
+                except RuntimeError:  # the system has no thread left
+                    self.rescue(ticket)
+            line.let_go()
+            raise
         finally:
-            with_role.discard(me)
-        if ticket.error is None and ticket.interrupt is None:
-            return ticket.value
-        return _fail(ticket)
+            writing.pop(me, None)
+        if ticket.error is None:
+            if work.callbacks is not None:
+                work.committed(self.path)
+            if ticket.interrupt is None:
+                return ticket.value
+        return fail(ticket)
 
-    @contextmanager
-    def turn(self, timeout_s: float) -> Generator[Connection]:
-        """Give the calling thread the role, with no transaction open, for the length of a block.
+    def submit(self, ticket: Ticket[Request]) -> None:
+        """Give *ticket*, which has a seat, its place in line.
 
         Raises:
-            WriteTimeout, NestedWrite, DatabaseClosed: as `perform`.
+            QueueFull: there is none; nothing ran.
+            DatabaseClosed: the line is closed.
         """
-        me = threading.get_ident()
-        if me in self._presence.writing:
-            raise _nested()
-        self._presence.writing.add(me)
         try:
-            ticket: Ticket[Request] = Ticket(_Interactive(), timeout_s, portable=False, alone=True)
-            if not self._enter(ticket) and not self._wait(ticket):
-                _fail(ticket)  # it was refused
-            self._holder = me
-            try:
-                self._batch.note_wait(clock.now() - ticket.entered_at)
-                if ticket.interrupt is not None:
-                    raise ticket.interrupt
-                yield self._connection
-            finally:
-                self._leave_turn(ticket)
-        finally:
-            self._presence.writing.discard(me)
+            self.enter(ticket)
+        except BaseException:
+            self.line.let_go()
+            self.line.leave(ticket)
+            raise
 
-    @contextmanager
-    def transaction(self, timeout_s: float) -> Generator[Transaction]:
-        """Give the calling thread a write transaction of its own for the length of a block.
+    def withdraw(self, ticket: Ticket[Request]) -> None:
+        """Take *ticket* out of the line if it has not started."""
+        try:
+            self.line.leave(ticket)
+        except BaseException:
+            self.line.let_go()
+            raise
 
-        It is committed at the end of the block, and rolled back where the block raises.
+    def enter(self, ticket: Ticket[Request]) -> bool:
+        """Enter the line; raises as `submit`."""
+        try:
+            return self.line.enter(ticket)
+        except Closed:
+            raise DatabaseClosed(f"{self.path} is closed") from None
+        except Full:
+            msg = f"{self.path}: {self.config.pending_max} requests wait already (Config.pending_max); nothing ran"
+            raise QueueFull(msg, held_by="line") from None
+
+    def wait(self, ticket: Ticket[Request]) -> bool:
+        """Wait until the calling thread, whose *ticket* is, has the role (True), or its outcome (False).
+
+        Raises:
+            WriteTimeout: neither came in time; nothing ran.
         """
-        deadline = clock.now() + timeout_s
-        with self.turn(timeout_s) as connection:
-            if not self._batch.open(deadline):
-                raise self._locked()
-            connection.start_request()
-            transaction = Transaction(connection)
-            try:
-                yield transaction
-            finally:
-                transaction.end()
-            connection.check_alive()
-            self.commit_turn()
-
-    def commit_turn(self) -> None:
-        """Commit what the calling thread, which has the turn, has open; raises as `Batch.commit_turn`."""
-        self._batch.commit_turn()
+        warn_s = self.config.holder_warn_s
+        try:
+            while True:
+                seen = self.line.holder
+                state = self.line.wait(ticket, clock.now() + warn_s)
+                if state is _LEADS:
+                    return True
+                if state is _DONE:
+                    return False
+                if seen is not None and self.line.holder is seen:
+                    self.warn_of(seen, f"for more than {warn_s:.3g} s, while {len(self.line)} requests wait")
+        except TimedOut:
+            pass
+        if self.connection.waits_for_lock:
+            raise self.locked()
+        waited_s = clock.now() - ticket.entered_at
+        msg = f"{self.path}: the write's turn did not come in {waited_s:.3g} s; {len(self.line)} others wait"
+        raise WriteTimeout(msg, held_by="line")
 
     def is_held_here(self) -> bool:
         """Whether the calling thread has the role: what it then waits for would wait for it."""
-        me = threading.get_ident()
-        return self._holder == me and me in self._presence.writing and self._line.is_held
+        mine = self.presence.writing.get(threading.get_ident())
+        return mine is not None and not mine.is_over and self.line.holder is mine
 
     def close(self, deadline: float) -> bool:
         """Refuse new requests, let those in line be done until *deadline*, refuse the rest, close the connection.
 
         Returns whether the connection is closed: whoever is still at work at *deadline* closes it on leaving.
         """
-        if self._line.close():
-            self._end()
-        closed = self._ended.acquire(timeout=clock.wait_s(deadline))
-        if not closed:
-            self._line.refuse(
-                lambda: DatabaseClosed(f"{self._path} was closed before this write's turn came")
-            )
-            return False
-        self._ended.release()
-        return True
+        ticket: Ticket[Request] = Ticket(Idle(), 0.0, portable=False, alone=True)
+        try:
+            if self.line.close(ticket):
+                self._end()
+        except BaseException:
+            _start_new_thread(apart, ("rescue", self._end_after, ticket))
+            self.line.let_go()
+            raise
+        if not self._is_ended:
+            self._ended.acquire(timeout=clock.wait_s(deadline))
+        if self._is_ended:
+            wake_up(self._ended)  # for the next who waits
+            return True
+        self.line.refuse(lambda: DatabaseClosed(f"{self.path} was closed before this write's turn came"))
+        return False
 
     def stats(self) -> BatchStats:
         """Return the counts of this moment."""
-        return self._batch.stats()
+        return self.batch.stats()
 
     @property
     def pending(self) -> int:
         """How many wait for their turn."""
-        return len(self._line)
+        return len(self.line)
 
     @property
     def busy_retries(self) -> int:
         """How often SQLite said busy to the writing connection, and nobody else heard."""
-        return self._connection.busy_retries
+        return self.connection.busy_retries
 
-    # --- entering and waiting, without the role
-
-    def _enter(self, ticket: Ticket[Request]) -> bool:
-        try:
-            return self._line.enter(ticket)
-        except Closed:
-            msg = f"{self._path} is closed"
-            raise DatabaseClosed(msg) from None
-
-    def _wait(self, ticket: Ticket[Request]) -> bool:
-        try:
-            return self._line.wait(ticket)
-        except TimedOut:
-            pass
-        if self._connection.waits_for_lock:
-            raise self._locked()
-        waited_s = clock.now() - ticket.entered_at
+    def locked(self, ran: Ran = "no") -> WriteTimeout:
+        """Return the error for a file that another connection keeps locked."""
         msg = (
-            f"{self._path}: the write's turn did not come in {waited_s:.3g} s; {len(self._line)} others wait"
+            f"{self.path}: another connection, not of this line, kept the file's write lock past the deadline "
+            "(an sqlite3 shell or another process with an open write transaction?)"
         )
-        raise WriteTimeout(msg, held_by="line")
+        return WriteTimeout(msg, held_by="stranger", ran=ran)
+
+    def warn_of(self, holder: Ticket[Request], how_long: str) -> None:
+        """Log, once a holder, where its thread is."""
+        if self._warned is holder:
+            return
+        self._warned = holder
+        name, stack = self.presence.where_is(holder)
+        _log.warning("%s: %s has held the write turn %s\n%s", self.path, name, how_long, stack)
 
     # --- with the role
 
-    def _lone(self, ticket: Ticket[Request]) -> bool:
-        """Do the work of *ticket* in an empty line, and commit it if nobody has come meanwhile; False if somebody has.
+    def seated(self, seat: Seat[Request]) -> bool:
+        """Lead for the ticket of *seat* that has the role, if one has, and go on; for the seat's thread."""
+        ticket = self.line.lead(seat)
+        if ticket is None:
+            return False
+        me = threading.get_ident()
+        self.presence.writing[me] = ticket
+        try:
+            self._lead(ticket)
+        except BaseException:  # noqa: BLE001 - the thread must live
+            _log.exception("%s: the background thread failed, and goes on", self.path)
+            self.rescue(ticket)
+        finally:
+            self.presence.writing.pop(me, None)
+        return True
+
+    def hand_on(self, ticket: Ticket[Request]) -> None:
+        """Give up a turn, whose *ticket* has the role: what is open is rolled back."""
+        try:
+            self.connection.recover()
+        except Error:
+            _log.exception("%s: what a turn had left open could not be rolled back", self.path)
+        self.line.finish((ticket,))
+        self._go_on(ticket)
+
+    def _lone(self, ticket: Ticket[Request]) -> None:
+        """Do the work of *ticket* in an empty line, and commit it if nobody has come meanwhile.
 
         What a lone write pays beside its transaction is run cold, after the sleep of a sync: so this is the short way
         through what `_lead`, `Batch.join` and `Batch.commit` do, for a first member that stays the only one.
         """
-        connection, batch = self._connection, self._batch
-        done = False
+        connection, batch = self.connection, self.batch
         try:
             if not connection.begin_write(ticket.deadline):
-                raise self._locked()
+                raise self.locked()
             connection.start_request()
             value = ticket.work.run(connection)
             if not connection.end_request():
                 raise broken_foreign_key()
-            if ticket.alone or self._line.is_empty:
+            if ticket.alone or self.line.is_empty:
                 batch.commit_turn()
                 ticket.value = value
-                done = True
+                ticket.state = _DONE
             else:
                 batch.adopt(ticket, value)
         except BaseException:
             if not connection.inherited:
-                connection.rollback()
-                connection.end_request()
+                connection.recover()
+                batch.members = []  # it may have been made one
+                ticket.state = _DONE
+                self._pass_on(ticket)
             raise
-        finally:
-            if not connection.inherited and (batch.members or not self._line.release()):
-                self._go_on()
-        return done
+        self._pass_on(ticket)
+
+    def _pass_on(self, ticket: Ticket[Request]) -> None:
+        """Give the role up after a lone write, or go on where others have come."""
+        if self.batch.members or not self.line.release():
+            self._go_on(ticket)
 
     def _lead(self, ticket: Ticket[Request]) -> None:
         """Do the work of *ticket*, which is the calling thread's, then go on down the line (W3)."""
-        try:
-            if ticket.interrupt is not None and not ticket.started:
-                self._tell(ticket, ticket.interrupt)
-            elif self._batch.members or self._open(ticket, mine=True):
-                self._batch.join(ticket)
-            self._go_on()
-        except BaseException:
-            if not self._connection.inherited:
-                self._batch.abandon(ticket)
-                self._go_on()
-            raise
+        if ticket.interrupt is not None and not ticket.started:
+            self._tell(ticket, ticket.interrupt)
+        else:
+            self._do(ticket, mine=True)
+        self._go_on(ticket)
 
-    def _go_on(self) -> None:
-        """Serve the line until the role is handed on."""
-        batch, advance = self._batch, self._line.advance
+    def _go_on(self, holder: Ticket[Request]) -> None:
+        """Serve the line, as *holder*, until the role is handed on."""
+        batch, advance = self.batch, self.line.advance
         # A statement that the main thread ran for another could be struck by Ctrl-C: it does its own work only.
         # Any other thread helps freely while its own outcome is open, and for a while after.
-        serves_until = clock.NEVER if self._holder != self._main else 0.0
+        serves_until = clock.NEVER if threading.get_ident() != self._main and not holder.given_up else 0.0
         while True:
             if batch.members and batch.is_full:
                 serves_until = self._commit(serves_until)
             step = advance(is_open=bool(batch.members), serves_until=serves_until)
             if isinstance(step, Ticket):
-                if not self._serve(step):
+                if not self._do(step, mine=step.seat is not None):
                     return
             elif step is _COMMIT:
                 serves_until = self._commit(serves_until)
+                if holder.seat is not None and self.tell_seat is not None:
+                    self.tell_seat()
             else:
                 if step is _END:
                     self._end()
@@ -273,68 +325,60 @@ class Writer:
 
     def _commit(self, serves_until: float) -> float:
         """Commit the batch; return up to when this thread, whose own outcome is told now at the latest, may help."""
-        self._batch.commit()
-        return min(serves_until, self._batch.ended_at + self._config.lead_s)
+        self.batch.commit()
+        return min(serves_until, self.batch.ended_at + self.config.lead_s)
 
-    def _serve(self, ticket: Ticket[Request]) -> bool:
-        """Do the work of another's *ticket* in the batch; return whether the role is still the calling thread's."""
-        if self._batch.members or self._open(ticket, mine=False):
-            self._batch.join(ticket)
+    def _do(self, ticket: Ticket[Request], *, mine: bool) -> bool:
+        """Do the work of *ticket* in the batch; return whether the role is still the calling thread's."""
+        if ticket.seat is not None and not ticket.work.begin():
+            self.line.finish((ticket,))  # it was cancelled
             return True
-        return False
-
-    def _open(self, ticket: Ticket[Request], *, mine: bool) -> bool:
-        """Begin the batch for its first member; where that fails, the ticket is told, or gets the role itself."""
-        try:
-            if self._batch.open(ticket.deadline if mine else 0.0):  # W4
+        if not self.batch.members:
+            error = self._open(ticket, mine=mine)
+            if error is not None:
+                if not mine and self.line.give(ticket):
+                    return False
+                self._tell(ticket, error)
                 return True
-            error: Exception = self._locked("rolled_back" if ticket.started else "no")
-        except Exception as failure:  # noqa: BLE001 - a VFS or a hook of on_connect may raise anything
-            error = failure
-        if mine:
-            self._tell(ticket, error)
-        else:
-            self._line.give(ticket)
-        return False
+        self.batch.join(ticket)
+        return True
+
+    def _open(self, ticket: Ticket[Request], *, mine: bool) -> Exception | None:
+        """Begin the batch for its first member; return why that cannot be."""
+        try:
+            if self.batch.open(ticket.deadline if mine else 0.0):  # W4
+                return None
+        except Exception as failure:  # noqa: BLE001 - a VFS, a hook of on_connect, a signal handler may raise anything
+            self.connection.recover()
+            return failure
+        return self.locked("rolled_back" if ticket.started else "no")
 
     def _tell(self, ticket: Ticket[Request], error: BaseException) -> None:
         ticket.error = error
-        self._line.finish((ticket,))
-
-    def _leave_turn(self, ticket: Ticket[Request]) -> None:
-        if self._connection.inherited:
-            return  # a forked child that came out of its parent's block: nothing here is its own
-        try:
-            self._connection.rollback()
-        finally:
-            self._line.finish((ticket,))
-            self._go_on()
+        self.line.finish((ticket,))
 
     def _end(self) -> None:
-        self._connection.close()
-        self._ended.release()
+        self.connection.close()
+        self._is_ended = True
+        wake_up(self._ended)
+        if self.at_end is not None:
+            self.at_end()
 
-    # --- messages
+    def _end_after(self, ticket: Ticket[Request]) -> None:
+        """End what the thread that closes, whose *ticket* is, can no more."""
+        if self.line.rescue(ticket):
+            self._end()
 
-    def _locked(self, ran: Ran = "no") -> WriteTimeout:
-        msg = (
-            f"{self._path}: another connection, not of this line, kept the file's write lock past the deadline "
-            "(an sqlite3 shell or another process with an open write transaction?)"
-        )
-        return WriteTimeout(msg, held_by="stranger", ran=ran)
-
-
-def _fail(ticket: Ticket[Request]) -> NoReturn:
-    """Raise what came of *ticket*; an interrupt that had to wait comes first."""
-    error = ticket.interrupt or ticket.error
-    assert error is not None
-    try:
-        raise error
-    finally:
-        ticket.error = ticket.interrupt = error = None  # no cycle through the traceback
-
-
-def _nested() -> NestedWrite:
-    return NestedWrite(
-        "this thread is writing to the same file already: use the transaction it was given (tx)"
-    )
+    def rescue(self, ticket: Ticket[Request]) -> None:
+        """Take *ticket* out of the line, or the role over from its thread, which an interrupt struck (W5)."""
+        if self.connection.inherited or not self.line.rescue(ticket):
+            return
+        ticket.given_up = True  # where a turn was held too long, its thread may write again
+        try:
+            self.batch.recover(ticket)
+        except Exception:  # noqa: BLE001 - the role goes on, whatever a VFS raises now
+            _log.exception(
+                "%s: the writing connection could not be brought in order after an interrupt", self.path
+            )
+            self.line.finish((ticket,))
+        self._go_on(ticket)

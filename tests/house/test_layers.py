@@ -27,18 +27,22 @@ SOURCE = ROOT / "src" / PACKAGE
 # stands for all modules of that folder. A module that the design plans may have its place before it exists.
 LAYERS = (
     ("errors",),
-    ("values", "config", "clock", "samples"),
-    ("files", "presence", "forks"),
+    ("values", "config", "clock", "samples", "locks"),
+    ("files", "presence", "forks", "exits", "helpers"),
     ("guard", "statements", "translate"),
     ("handle",),
+    ("executor",),
     ("connection",),
     ("queries",),
     ("transaction",),
-    ("line", "turn", "requests"),
+    ("tickets", "requests", "futures"),
+    ("line", "turn"),
     ("batch",),
     ("writer", "readers", "checkpoint"),
-    ("migrations", "snapshots"),
-    ("stats",),
+    ("turns", "background"),
+    ("watch",),
+    ("interactive", "migrations", "snapshots"),
+    ("core", "stats", "reading"),
     ("database",),
     ("opening",),
     ("aio",),
@@ -48,8 +52,8 @@ LAYERS = (
     ("__main__",),
 )
 # `connection`, what it is made of, and the ways that the stress command compares with (they are APSW by design).
-KNOW_APSW = {"guard", "statements", "translate", "handle", "connection", "stress"}
-KNOW_NO_SQLITE = {"line"}
+KNOW_APSW = {"guard", "statements", "translate", "handle", "executor", "connection", "stress"}
+KNOW_NO_SQLITE = {"tickets", "line"}
 PUBLIC_ONLY = {"stress"}
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 

@@ -27,6 +27,11 @@ class Steps:
             self._marked.add(step)
             self._changed.notify_all()
 
+    def is_marked(self, step: str) -> bool:
+        """Whether some thread has marked *step*."""
+        with self._changed:
+            return step in self._marked
+
     def wait_for(self, step: str) -> None:
         """Wait until some thread has marked *step*."""
         with self._changed:

@@ -1,0 +1,104 @@
+"""What a database owns, apart from the object that its users have: so that it can be closed when that is forgotten.
+
+O1  Nothing here, and no thread of the library's, refers to the `Database`: the garbage collector sees when nobody does.
+O2  Closing goes from the outside in: readers, the line and its writer, the background threads, the watch. It is done
+    up to a deadline, by any thread, again where it was not ended; what is at work then closes its part on leaving.
+O3  The file's presence is released when all is closed.
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+from pathlib import Path
+
+from . import clock
+from .background import Background
+from .config import Config
+from .connection import Connection
+from .errors import MisuseError, NestedRead, NestedWrite
+from .helpers import apart
+from .locks import closed_lock
+from .presence import Presence
+from .readers import Readers
+from .watch import Watch
+from .writer import Writer
+
+_FORGOTTEN_S = 5.0
+
+
+class Core:
+    """The parts of one open database."""
+
+    def __init__(
+        self, path: Path, presence: Presence, readers: Readers, connection: Connection | None, config: Config
+    ) -> None:
+        """Own *readers*, and *connection*, which writes."""
+        self.writer = None if connection is None else Writer(connection, config, path, presence)
+        self._path = path
+        self._presence = presence
+        self._readers = readers
+        self.background = None if self.writer is None else Background(self.writer)
+        self.watch = None if self.writer is None else Watch(self.writer)
+        self.is_closed = False  # `close` was called, by whomever
+        self._forgotten = closed_lock()  # news for who has forgotten it
+
+    def check_outside(self) -> None:
+        """Refuse to close where the calling thread would wait for itself.
+
+        Raises:
+            NestedWrite, NestedRead: it is in the middle of a write or a read.
+        """
+        if self.writer is not None and self.writer.is_held_here():
+            msg = f"{self._path}: close() inside a write would wait for itself; leave the write first"
+            raise NestedWrite(msg)
+        if self._readers.is_held_here():
+            msg = f"{self._path}: close() inside a read would wait for itself; leave the read first"
+            raise NestedRead(msg)
+
+    def close(self, deadline: float) -> None:
+        """Close everything (O2)."""
+        self.is_closed = True
+        ended = self._readers.close(deadline)
+        if self.writer is not None:
+            ended = self.writer.close(deadline) and ended  # last, so that its close ends the WAL
+        if self.background is not None and self.watch is not None:
+            self.background.end(deadline)
+            if ended:
+                self.watch.end(deadline)
+        if ended:  # while anybody is at work, what it does counts as a write of this file
+            self._presence.release(self._readers)
+
+    def close_at_exit(self, deadline: float) -> None:
+        """Close everything, up to *deadline*; at once where the calling thread holds what would be waited for."""
+        try:
+            self.check_outside()
+        except MisuseError:
+            deadline = clock.now()
+        self.close(deadline)
+
+    def close_forgotten(self) -> None:
+        """Close what nobody can use any more; for a finalizer, which may come anywhere and so takes no lock.
+
+        A thread of its own does it. It is waited for, so that what was open is closed when the collector has done,
+        unless this is one of the threads that it will have to wait for.
+        """
+        if sys.is_finalizing():
+            return
+        _thread.start_new_thread(apart, ("forgotten", self._close_forgotten))
+        if not threading.current_thread().name.startswith("onewriter-"):
+            self._forgotten.acquire(timeout=_FORGOTTEN_S)
+
+    def _close_forgotten(self) -> None:
+        try:
+            self.close(clock.now() + _FORGOTTEN_S)
+        finally:
+            self._forgotten.release()
+
+    def disown(self) -> list[object]:
+        """In a forked child: end what waits, and return what must be kept and never closed there."""
+        kept: list[object] = [self.writer, self._readers]
+        if self.background is not None:
+            kept += self.background.disown()
+        return kept

@@ -1,0 +1,83 @@
+"""Threads of the library's own: started at the first need, woken when there is work, ended with their database.
+
+They are daemons, so that the end of the interpreter never waits for them; who closes does, up to a deadline. No signal
+handler runs on them.
+"""
+
+from __future__ import annotations
+
+import _thread
+import threading
+from collections.abc import Callable
+
+from . import clock
+from .locks import closed_lock, let_go, wake_up
+
+
+class Helper:
+    """One thread that calls a function each time it is woken, and at the moment that the function named last."""
+
+    def __init__(self, name: str, work: Callable[[], float], wake: threading.Lock | None = None) -> None:
+        """Name the thread *name*; *work* returns the moment at which it is to be called again without being woken."""
+        self._work = work
+        self._wake = closed_lock() if wake is None else wake
+        self._wanted = True
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._starting = threading.RLock()  # re-entrant for `let_go` alone
+
+    def start(self) -> None:
+        """Start the thread if it was not started yet.
+
+        By another one, since an interrupt of the calling thread in the middle of that would leave half a thread.
+        """
+        if self._thread.ident is None:
+            _thread.start_new_thread(self._start, ())
+
+    def nudge(self) -> None:
+        """Have the function called soon, if the thread was started."""
+        wake_up(self._wake)
+
+    def is_here(self) -> bool:
+        """Whether the calling thread is this one."""
+        return threading.get_ident() == self._thread.ident
+
+    def stop(self) -> None:
+        """Have the function called once more, and the thread end; waits for nothing."""
+        self._wanted = False
+        self.nudge()
+
+    def end(self, deadline: float) -> bool:
+        """Have the function called once more and end the thread; False where that took longer than *deadline*.
+
+        From the thread itself it does not wait for the end, and says that it is on its way.
+        """
+        self.stop()
+        try:
+            with self._starting:
+                if self._thread.ident is None or self.is_here():
+                    return True
+        except BaseException:
+            let_go(self._starting)
+            raise
+        self._thread.join(max(0.0, deadline - clock.now()))
+        return not self._thread.is_alive()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread.ident is None and self._wanted:
+                self._thread.start()
+
+    def _run(self) -> None:
+        while self._wanted:
+            until = self._work()
+            self._wake.acquire(timeout=clock.wait_s(until))
+        self._work()
+
+
+def apart(name: str, call: Callable[..., object], *arguments: object) -> None:
+    """Call *call* on a daemon thread that Python knows by *name*; for a bare thread, which ends at once.
+
+    A bare thread is started by one call into C, so that no interrupt comes between; but what asks for the current
+    thread on it, such as logging, would leave Python an entry for ever.
+    """
+    threading.Thread(target=call, args=arguments, name=f"onewriter-{name}", daemon=True).start()

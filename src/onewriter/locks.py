@@ -1,0 +1,33 @@
+"""Plain locks as news, and what an interrupt leaves of locks.
+
+Plain locks are used, not conditions: an interrupt can leave a condition locked.
+"""
+
+from __future__ import annotations
+
+import threading
+
+
+def closed_lock() -> threading.Lock:
+    """Return a lock that is held: who acquires it waits for news."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+def wake_up(wake: threading.Lock) -> None:
+    """Give news to whoever waits for *wake*; a second time, before it was taken, does no harm."""
+    try:
+        if wake.locked():
+            wake.release()
+    except RuntimeError:
+        pass  # another thread gave it at the same moment
+
+
+def let_go(lock: threading.RLock) -> None:
+    """Release *lock* as often as the calling thread has it: an interrupt may have left it held."""
+    try:
+        while True:
+            lock.release()
+    except RuntimeError:
+        pass  # it is not the calling thread's
