@@ -1,0 +1,243 @@
+"""The main thread is interrupted at every bytecode of the library: the line goes on, nobody's word is broken.
+
+For each place: a call of the main thread is struck there, while others wait before and behind it. Afterwards every
+other request has its outcome, what was acknowledged is in the file once, the struck request is there whole or not at
+all, and the main thread and any other can write at once.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from onewriter import Database, IntegrityError, Transaction, presence
+from tests.support.databases import open_items
+from tests.support.steps import LIMIT_S, Call, Steps, wait_until
+from tests.support.strikes import Strike, StrikeError, Striker
+
+INSERT = "INSERT INTO item (name) VALUES (?)"
+BYTECODES_MAX = 20_000
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    """A database whose batches close only when the line is empty."""
+    with open_items(tmp_path) as opened:
+        yield opened
+
+
+class Others:
+    """Requests of other threads: one that holds the role before the main thread comes, some that come behind it."""
+
+    def __init__(self, db: Database, number: int, *, behind: bool = True) -> None:
+        """Take the role; those behind come once the main thread is in line."""
+        self._db = db
+        self._steps = Steps()
+        self._names = [f"{kind}-{number}" for kind in ("holder", "statement", "function", "last")]
+        self._behind = behind
+        self._acknowledged: list[str] = []
+        self._holder = Call(lambda: self._write(self._names[0], self._hold), "holder")
+        self._steps.wait_for("holds")
+        self._queue = Call(self._come, "queue")
+
+    def let_go(self) -> None:
+        """Let the holder end, though the main thread has not come."""
+        self._steps.mark("go")
+
+    def end(self) -> list[str]:
+        """Wait until each has its outcome, and return the names that were acknowledged."""
+        self.let_go()
+        self._queue.result()
+        self._holder.result()
+        return self._acknowledged
+
+    def _come(self) -> None:
+        wait_until(
+            lambda: self._db.stats().pending == 1 or self._steps.is_marked("go"), "the main thread in line"
+        )
+        calls: list[Call[None]] = []
+        if self._behind:
+            _, statement, function, last = self._names
+            calls = [
+                Call(lambda: self._execute(statement), statement),
+                Call(lambda: self._write(function, lambda _tx: None), function),
+                Call(lambda: self._execute(last), last),
+            ]
+            wait_until(
+                lambda: self._db.stats().pending >= len(calls) or self._steps.is_marked("go"),
+                "the others in line",
+            )
+        self._steps.mark("go")
+        for call in calls:
+            call.result()
+
+    def _hold(self, _tx: Transaction) -> None:
+        self._steps.mark("holds")
+        self._steps.wait_for("go")
+
+    def _write(self, name: str, then: Callable[[Transaction], None]) -> None:
+        def work(tx: Transaction) -> None:
+            tx.execute(INSERT, (name,))
+            then(tx)
+
+        self._db.write(work)
+        self._acknowledged.append(name)
+
+    def _execute(self, name: str) -> None:
+        self._db.execute(INSERT, (name,))
+        self._acknowledged.append(name)
+
+
+def _names(db: Database) -> list[str]:
+    return db.query("SELECT name FROM item ORDER BY name", into=str)
+
+
+def _check(db: Database, acknowledged: list[str], mine: list[str], place: str) -> None:
+    """Judge the file, and that everybody can write; then empty it."""
+    Call(lambda: db.execute(INSERT, ("after, another thread",))).result()
+    db.execute(INSERT, ("after, the main thread",))
+    there = set(_names(db))
+    expected = {*acknowledged, "after, another thread", "after, the main thread"}
+    assert expected <= there, place
+    assert there - expected <= set(mine), place
+    parts = set(mine) & there
+    assert parts in (set(), set(mine)), f"half-done: {place}"
+    assert db.stats().pending == 0, place
+    assert not db._presence.is_writing(), place
+    db.execute("DELETE FROM item")
+
+
+def _strike_everywhere(
+    db: Database,
+    call: Callable[[], object],
+    mine: list[str],
+    *,
+    others: bool,
+    error: type[BaseException] = Strike,
+    own: tuple[type[BaseException], ...] = (),
+) -> int:
+    """Strike *call* at each bytecode in turn until it ends unstruck; return how many places there were."""
+    for number in range(1, BYTECODES_MAX):
+        company = Others(db, number) if others else None
+        striker = Striker(number, error)
+        raised = striker.run(call)
+        assert raised is None or isinstance(raised, (error, *own)), (striker.place, repr(raised))
+        del raised  # and with it the frames: a block that was struck as it was entered ends with its object
+        acknowledged = company.end() if company else []
+        if company:
+            assert len(acknowledged) == 4, striker.place
+        if not striker.place:
+            _check(db, acknowledged, mine, "not struck")
+            return number
+        _check(db, acknowledged, mine, striker.place)
+    raise AssertionError("the call never ended")
+
+
+def _mine(tx: Transaction) -> None:
+    tx.execute(INSERT, ("mine",))
+    with tx.savepoint():
+        tx.execute(INSERT, ("mine too",))
+    tx.after_commit(lambda: None)
+
+
+def _fails(tx: Transaction) -> None:
+    tx.execute(INSERT, ("undone",))
+    raise LookupError
+
+
+def _loses(tx: Transaction) -> None:
+    tx.execute(INSERT, ("undone",))
+    tx.execute("INSERT OR ROLLBACK INTO item (name) VALUES ('undone')")
+
+
+def _block(db: Database) -> None:
+    with db.transaction() as tx:
+        _mine(tx)
+
+
+CALLS: dict[str, tuple[Callable[[Database], object], list[str], tuple[type[BaseException], ...]]] = {
+    "execute": (lambda db: db.execute(INSERT, ("mine",)), ["mine"], ()),
+    "execute_many": (lambda db: db.execute_many(INSERT, [("a",), ("b",)]), ["a", "b"], ()),
+    "write": (lambda db: db.write(_mine), ["mine", "mine too"], ()),
+    "alone": (lambda db: db.write(_mine, alone=True), ["mine", "mine too"], ()),
+    "raises": (lambda db: db.write(_fails), [], (LookupError,)),
+    "loses": (lambda db: db.write(_loses), [], (IntegrityError,)),
+    "block": (_block, ["mine", "mine too"], ()),
+}
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["lone", "in line"])
+@pytest.mark.parametrize("name", CALLS)
+def test_a_write_may_be_interrupted_anywhere(db: Database, name: str, others: bool) -> None:
+    """Lone, or with others before it and behind it in the same commit."""
+    call, mine, own = CALLS[name]
+    places = _strike_everywhere(db, lambda: call(db), mine, others=others, own=own)
+    assert places > 100
+    assert db.check() == []
+
+
+@pytest.mark.parametrize("name", ["write", "block"])
+def test_a_signal_handler_may_raise_an_ordinary_exception(db: Database, name: str) -> None:
+    """It is neither taken for SQLite's error nor for the function's: what was committed is not run again."""
+    call, mine, own = CALLS[name]
+    assert _strike_everywhere(db, lambda: call(db), mine, others=True, own=own, error=StrikeError) > 100
+
+
+def test_submitting_and_waiting_may_be_interrupted_anywhere(db: Database) -> None:
+    """The request is there whole or not at all, and the background thread serves the next."""
+
+    def call() -> None:
+        db.submit(_mine).result(LIMIT_S)
+
+    assert _strike_everywhere(db, call, ["mine", "mine too"], others=False) > 100
+    assert db.submit(lambda _tx: 1).result(LIMIT_S) == 1
+
+
+def test_cancelling_may_be_interrupted_anywhere(db: Database) -> None:
+    """Whatever became of the cancellation, the others have their outcome and the line goes on."""
+    futures: list[Future[None]] = []
+
+    def call() -> None:
+        future = db.submit(_mine)
+        futures.append(future)
+        future.add_done_callback(lambda _future: None)
+        future.cancel()
+
+    assert _strike_everywhere(db, call, ["mine", "mine too"], others=True) > 100
+    assert all(future.done() for future in futures)
+
+
+def test_closing_may_be_interrupted_anywhere(tmp_path: Path) -> None:
+    """A second call closes what the first left open: nothing stays behind, and nothing hangs."""
+    number = 0
+    while number < BYTECODES_MAX:
+        number += 1
+        db = open_items(tmp_path)
+        db.submit(lambda _tx: None).result(LIMIT_S)
+        striker = Striker(number)
+        raised = striker.run(db.close)
+        assert raised is None or isinstance(raised, Strike), (striker.place, repr(raised))
+        db.close(LIMIT_S)
+        assert not presence.is_open(db.path), striker.place
+        if not striker.place:
+            break
+    assert number > 100
+
+
+def test_a_storm_of_real_signals(tmp_path: Path, seed: int) -> None:
+    """Several a call, wherever they come: the main thread and four others write on, and the oracle finds all right."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.storm", str(tmp_path), str(seed)],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S * 3,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("sound, struck "), done.stdout
