@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from onewriter import Database, IntegrityError, Transaction, presence
-from tests.support.databases import open_items
+import onewriter
+from onewriter import Config, Database, IntegrityError, Transaction, presence
+from tests.support.databases import PATIENT, SCHEMA, open_items
 from tests.support.steps import LIMIT_S, Call, Steps, wait_until
 from tests.support.strikes import Strike, StrikeError, Striker
 
@@ -26,8 +27,10 @@ BYTECODES_MAX = 20_000
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
-    """A database whose batches close only when the line is empty."""
-    with open_items(tmp_path) as opened:
+    """A database whose batches close only when the line is empty; its commits are not synced, for there are many."""
+    with onewriter.open(
+        tmp_path / "items.db", config=PATIENT, migrations=SCHEMA, durability="normal"
+    ) as opened:
         yield opened
 
 
@@ -120,9 +123,10 @@ def _strike_everywhere(
     others: bool,
     error: type[BaseException] = Strike,
     own: tuple[type[BaseException], ...] = (),
+    places: range = range(1, BYTECODES_MAX),
 ) -> int:
-    """Strike *call* at each bytecode in turn until it ends unstruck; return how many places there were."""
-    for number in range(1, BYTECODES_MAX):
+    """Strike *call* at each of *places* in turn until it ends unstruck; return how many bytecodes there are."""
+    for number in places:
         company = Others(db, number) if others else None
         striker = Striker(number, error)
         raised = striker.run(call)
@@ -171,21 +175,39 @@ CALLS: dict[str, tuple[Callable[[Database], object], list[str], tuple[type[BaseE
 }
 
 
-@pytest.mark.parametrize("others", [False, True], ids=["lone", "in line"])
 @pytest.mark.parametrize("name", CALLS)
-def test_a_write_may_be_interrupted_anywhere(db: Database, name: str, others: bool) -> None:
-    """Lone, or with others before it and behind it in the same commit."""
+def test_a_lone_write_may_be_interrupted_anywhere(db: Database, name: str) -> None:
+    """Each kind of call at each bytecode, with nobody else in line."""
     call, mine, own = CALLS[name]
-    places = _strike_everywhere(db, lambda: call(db), mine, others=others, own=own)
-    assert places > 100
+    assert _strike_everywhere(db, lambda: call(db), mine, others=False, own=own) > 100
     assert db.check() == []
 
 
+@pytest.mark.parametrize("name", ["execute", "execute_many", "write", "block"])
+def test_a_write_in_line_may_be_interrupted_anywhere(db: Database, name: str) -> None:
+    """Each kind of call at each bytecode, with others before it and behind it in the same commit."""
+    call, mine, own = CALLS[name]
+    assert _strike_everywhere(db, lambda: call(db), mine, others=True, own=own) > 100
+    assert db.check() == []
+
+
+@pytest.mark.parametrize("name", ["alone", "raises", "loses"])
+def test_a_failing_write_in_line_may_be_interrupted(db: Database, name: str, seed: int) -> None:
+    """Calls that share most of their road with those above: every third bytecode, another third each run."""
+    call, mine, own = CALLS[name]
+    places = range(1 + seed % 3, BYTECODES_MAX, 3)
+    assert _strike_everywhere(db, lambda: call(db), mine, others=True, own=own, places=places) > 100
+
+
 @pytest.mark.parametrize("name", ["write", "block"])
-def test_a_signal_handler_may_raise_an_ordinary_exception(db: Database, name: str) -> None:
+def test_a_signal_handler_may_raise_an_ordinary_exception(db: Database, name: str, seed: int) -> None:
     """It is neither taken for SQLite's error nor for the function's: what was committed is not run again."""
     call, mine, own = CALLS[name]
-    assert _strike_everywhere(db, lambda: call(db), mine, others=True, own=own, error=StrikeError) > 100
+    places = range(1 + seed % 2, BYTECODES_MAX, 2)
+    assert (
+        _strike_everywhere(db, lambda: call(db), mine, others=True, own=own, error=StrikeError, places=places)
+        > 100
+    )
 
 
 def test_submitting_and_waiting_may_be_interrupted_anywhere(db: Database) -> None:
@@ -241,3 +263,54 @@ def test_a_storm_of_real_signals(tmp_path: Path, seed: int) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("sound, struck "), done.stdout
+
+
+def _read_block(db: Database) -> None:
+    with db.read_transaction() as tx:
+        tx.query("SELECT 1")
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["free", "waiting"])
+def test_a_read_may_be_interrupted_anywhere(tmp_path: Path, waits: bool) -> None:
+    """The reader comes back clean, or its place is free: no read after it waits, and the WAL is not pinned."""
+    config = Config(readers_max=1, read_timeout_s=LIMIT_S)
+    with onewriter.open(tmp_path / "items.db", config=config, migrations=SCHEMA, durability="normal") as db:
+        for call in (lambda: db.query("SELECT 1"), lambda: _read_block(db), lambda: db.read(lambda tx: tx)):
+            number, place = 0, "none"
+            while place:
+                number += 1
+                other = Reader(db) if waits else None
+                striker = Striker(number)
+                raised = striker.run(call)
+                assert raised is None or isinstance(raised, Strike), (striker.place, repr(raised))
+                del raised
+                place = striker.place
+                if other:
+                    other.end()
+                assert db.stats().readers_lent == 0, place
+                assert db.query("SELECT count(*) FROM item") == [(0,)], place
+                assert db.stats().readers_idle == 1, place
+            assert number > 100
+
+
+class Reader:
+    """A read of another thread that has the only reader until the main thread waits for it, or has gone."""
+
+    def __init__(self, db: Database) -> None:
+        """Take the reader."""
+        self._db = db
+        self._steps = Steps()
+        self._call = Call(lambda: db.read(self._hold), "reader")
+        self._steps.wait_for("holds")
+
+    def end(self) -> None:
+        """Have it given back."""
+        self._steps.mark("go")
+        self._call.result()
+
+    def _hold(self, _tx: onewriter.ReadTransaction) -> None:
+        self._steps.mark("holds")
+        wait_until(
+            lambda: bool(self._db._readers._waiting) or self._steps.is_marked("go"),
+            "the main thread, or its end",
+        )

@@ -151,7 +151,7 @@ class ReadTimeout(_Held, TimeoutError):
 
 
 class QueueFull(_Held):
-    """More requests wait than ``Config.pending_max`` allows; for `submit`, which is to come. Nothing ran."""
+    """``Config.pending_max`` requests wait already, and `submit` waits for nothing. Nothing ran: retrying is safe."""
 
 
 class StatementTimeout(OperationalError):

@@ -87,15 +87,20 @@ class Readers:
         """
         loan = _Loan()
         try:
-            self._borrow(loan, deadline)
-            connection = loan.connection
-            if connection is None:
-                connection = loan.connection = self._connect(deadline)
-            connection.busy_until = deadline
-            connection.start_request()
-            yield connection
-        finally:
-            self._give_back(loan)
+            try:
+                self._borrow(loan, deadline)
+                connection = loan.connection
+                if connection is None:
+                    connection = loan.connection = self._connect(deadline)
+                connection.busy_until = deadline
+                connection.start_request()
+                yield connection
+            finally:
+                self._give_back(loan)
+        except BaseException:
+            let_go(self._lock)
+            self._give_back(loan)  # again, since an interrupt may have struck as it began (R6)
+            raise
 
     def close(self, deadline: float) -> bool:
         """Refuse new readers and those who wait, and close all; one still lent at *deadline* is closed on its return.
@@ -195,6 +200,8 @@ class Readers:
         if connection is not None and connection.inherited:
             return  # in a forked child, it is the parent's
         try:
+            if not self._is_out(loan):
+                return
             if connection is not None and not self._clean(connection):
                 connection = None
             surplus = self._take_back(loan, connection)
@@ -204,6 +211,12 @@ class Readers:
             let_go(self._lock)
             self._take_back(loan, None)  # the connection, which may be half-cleaned, is left to the collector
             raise
+
+    def _is_out(self, loan: _Loan) -> bool:
+        """Whether *loan* is lent; one that waits is taken out of the queue."""
+        with self._lock:
+            self._waiting.pop(loan, None)
+            return loan in self._lent
 
     def _take_back(self, loan: _Loan, connection: Connection | None) -> Connection | None:
         """End *loan*; pass *connection* on to who waited longest, or keep it; return it if it is to be closed."""
