@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable
 
 from . import clock
-from .locks import closed_lock, let_go, wake_up
+from .errors import OperationalError
+from .locks import closed_lock, wake_up
 
 
 class Helper:
@@ -23,15 +24,24 @@ class Helper:
         self._wake = closed_lock() if wake is None else wake
         self._wanted = True
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._starting = threading.RLock()  # re-entrant for `let_go` alone
+        self._starting = threading.Lock()  # of bare threads only, which no interrupt reaches
+        self._asked = False  # `start` was called
+        self._begun = closed_lock()  # news that the thread runs
 
     def start(self) -> None:
         """Start the thread if it was not started yet.
 
         By another one, since an interrupt of the calling thread in the middle of that would leave half a thread.
+
+        Raises:
+            OperationalError: the system has no thread left.
         """
         if self._thread.ident is None:
-            _thread.start_new_thread(self._start, ())
+            self._asked = True
+            try:
+                _thread.start_new_thread(self._start, ())
+            except RuntimeError as error:
+                raise OperationalError(f"cannot start the thread {self._thread.name}: {error}") from error
 
     def nudge(self) -> None:
         """Have the function called soon, if the thread was started."""
@@ -52,22 +62,23 @@ class Helper:
         From the thread itself it does not wait for the end, and says that it is on its way.
         """
         self.stop()
-        try:
-            with self._starting:
-                if self._thread.ident is None or self.is_here():
-                    return True
-        except BaseException:
-            let_go(self._starting)
-            raise
-        self._thread.join(max(0.0, deadline - clock.now()))
-        return not self._thread.is_alive()
+        if not self._asked or self.is_here():
+            return True
+        if self._thread.ident is None:
+            self.start()  # what was asked of it may wait for it; an interrupt may have come before its start
+        if self._begun.acquire(timeout=clock.wait_s(deadline)):
+            wake_up(self._begun)  # for the next who waits
+        if self._thread.ident is not None:
+            self._thread.join(max(0.0, deadline - clock.now()))
+        return self._thread.ident is not None and not self._thread.is_alive()
 
     def _start(self) -> None:
         with self._starting:
-            if self._thread.ident is None and self._wanted:
+            if self._thread.ident is None:
                 self._thread.start()
 
     def _run(self) -> None:
+        wake_up(self._begun)
         while self._wanted:
             until = self._work()
             self._wake.acquire(timeout=clock.wait_s(until))

@@ -186,7 +186,9 @@ class Line(Generic[W]):
             while waiting:
                 head = next(iter(waiting))  # L2: always the first
                 if head.state is not _WAITS and head.state is not _OUTSIDE:
-                    del waiting[head]  # an interrupt struck whoever took it out
+                    del waiting[head]  # an interrupt struck whoever took it out, or had not brought it in
+                    if self._outside:
+                        self._let_in()
                     continue
                 if is_open and head.alone:
                     return _COMMIT

@@ -1,0 +1,217 @@
+"""A connection without SQLite: a list of integers, with transactions and one savepoint, that watches how it is used.
+
+S1  Only one logical thread at a time is in it, and that one acts for the ticket that holds the role.
+S2  Transactions are begun, saved, kept, undone and ended in an order that SQLite would take.
+S3  A call that could take time is a point, in the middle of which another user would be caught.
+
+Its statements are words: ``add`` puts an integer on the list and returns what was there; ``refuse`` fails alone;
+``kill`` fails and ends the whole transaction; ``poison`` has the commit fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from onewriter import clock
+from onewriter.errors import IntegrityError
+from onewriter.values import Params, Result
+from tests.explorer.fakes import FakeLock
+from tests.explorer.world import Thread, Touch, World
+
+if TYPE_CHECKING:
+    from onewriter.line import Line
+    from onewriter.requests import Request
+
+POISON = -1  # in the list: the commit fails
+
+
+class Store:
+    """The fake connection.
+
+    Attributes:
+        kept: what is committed, which a reader would see.
+        open: what the transaction has made of it; None where none is open.
+        ran: each run of a request's first statement: its integer, and the thread that ran it.
+        seen: by that integer, what the last run found.
+        stranger: another connection's lock, where there is one.
+    """
+
+    inherited = False
+    waits_for_lock = False
+    busy_retries = 0
+
+    def __init__(self, world: World) -> None:
+        """Begin empty."""
+        self._world = world
+        self._user: Thread | None = None
+        self.line: Line[Request]
+        self.kept: list[int] = []
+        self.open: list[int] | None = None
+        self._saved: list[int] | None = None
+        self._commits = False
+        self.is_closed = False
+        self.killed_by: BaseException | None = None
+        self.hold_until = clock.NEVER
+        self.ran: list[tuple[int, Thread]] = []
+        self.seen: dict[int, tuple[int, ...]] = {}
+        self.stranger: FakeLock | None = None
+
+    # --- what the writer and the batch use
+
+    def begin_write(self, deadline: float) -> bool:
+        """Begin; False where the stranger keeps its lock up to *deadline*."""
+        with self._use("begins", slow=True):
+            self._demand(self.open is None, "a transaction within a transaction")
+            self._commits = False
+            if self.stranger is not None:
+                if not self.stranger.acquire(timeout=clock.wait_s(deadline)):
+                    return False
+                self.stranger.release()
+            self.open, self._saved, self.killed_by = list(self.kept), None, None
+            return True
+
+    def commit(self) -> None:
+        """Commit, unless the transaction is poisoned."""
+        with self._use("commits", slow=True):
+            self._demand(self.open is not None, "a commit of nothing")
+            assert self.open is not None
+            if POISON in self.open:
+                msg = "the commit is refused"
+                raise IntegrityError(msg)
+            self.kept, self.open, self._commits = self.open, None, True
+
+    @property
+    def committed(self) -> bool:
+        """Whether the transaction that was begun last is committed."""
+        return self._commits
+
+    def recover(self) -> None:
+        """Roll back what is open, and forget what an interrupt has left."""
+        with self._use("recovers", slow=True):
+            self.open = self._saved = None
+            self.hold_until = clock.NEVER
+
+    def rollback(self) -> None:
+        """Roll back what is open."""
+        with self._use("rolls back", slow=True):
+            self.open = self._saved = None
+
+    def start_request(self) -> None:
+        """Do nothing."""
+        with self._use("starts a request"):
+            pass
+
+    def end_request(self) -> bool:
+        """Return True: nothing is broken."""
+        with self._use("ends a request"):
+            return True
+
+    def save(self) -> None:
+        """Set the savepoint."""
+        with self._use("saves"):
+            self._demand(self.open is not None and self._saved is None, "a savepoint in the wrong place")
+            assert self.open is not None
+            self._saved = list(self.open)
+
+    def release(self) -> None:
+        """Keep what was done since the savepoint."""
+        with self._use("keeps"):
+            self._demand(self.open is not None and self._saved is not None, "no savepoint to keep")
+            self._saved = None
+
+    def go_back(self) -> None:
+        """Undo what was done since the savepoint."""
+        with self._use("goes back"):
+            self._demand(self.open is not None and self._saved is not None, "no savepoint to go back to")
+            self.open, self._saved = self._saved, None
+
+    def killer(self) -> BaseException | None:
+        """Return what ended the transaction under its user."""
+        return self.killed_by
+
+    def check_alive(self) -> None:
+        """Raise what ended the transaction under its user."""
+        if self.killed_by is not None:
+            raise self.killed_by
+
+    def check_own(self) -> None:
+        """Do nothing: nobody forks."""
+
+    def pages_written(self) -> int:
+        """Return 0: a checkpoint is never due."""
+        return 0
+
+    def checkpoint(self) -> None:
+        """Do nothing."""
+        with self._use("checkpoints"):
+            pass
+
+    def close(self) -> None:
+        """Close, once."""
+        with self._use("closes", slow=True):
+            self._demand(not self.is_closed, "closed twice")
+            self._demand(self.open is None, "closed with a transaction open")
+            self.is_closed = True
+
+    # --- what requests use
+
+    def execute(self, sql: str, params: Params) -> Result:
+        """Run one of the words."""
+        with self._use(sql, slow=True) as me:
+            self._demand(self.open is not None, f"{sql} outside a transaction")
+            assert self.open is not None
+            found = tuple(self.open)
+            if sql == "kill":
+                self.killed_by = IntegrityError("killed")
+                self.open = None
+                raise self.killed_by
+            if sql == "refuse":
+                msg = "refused"
+                raise IntegrityError(msg)
+            (number,) = params
+            assert isinstance(number, int)
+            if sql in ("first", "bad"):  # the first statement of a run
+                self.ran.append((number, me))
+                self.seen[number] = found
+            if sql == "bad":
+                msg = "bad"
+                raise IntegrityError(msg)
+            self.open.append(number)
+            return Result([(each,) for each in found], 1, 0)
+
+    # --- inside
+
+    @contextmanager
+    def _use(self, what: str, *, slow: bool = False) -> Generator[Thread]:
+        world, me = self._world, self._world.current
+        assert me is not None
+        if world.is_over:
+            yield me
+            return
+        world.touch("connection", Touch.WRITE)
+        if self._user is not None:
+            world.fail(f"{me.name} {what} while {self._user.name} is in the connection")
+        self._check_role(me, what)
+        self._user = me
+        try:
+            if slow:
+                world.point()
+                world.touch("connection", Touch.WRITE)
+            self._demand(not self.is_closed, f"{what}, but it is closed")
+            yield me
+        finally:
+            self._user = None
+
+    def _check_role(self, me: Thread, what: str) -> None:
+        holder: Any = self.line.__dict__["watched holder"]
+        self._demand(holder is not None, f"{me.name} {what}, and the role is nobody's")
+        acts = me.acts_for is holder or holder.__dict__["key"][0] == me.number
+        seated = holder.seat is not None and me.name == "submit"
+        if not acts and not seated:
+            self._world.fail(f"{me.name} {what}, but the role is that of {holder.__dict__['key']}")
+
+    def _demand(self, true: bool, what: str) -> None:
+        if not true:
+            self._world.fail(what)

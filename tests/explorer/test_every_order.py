@@ -1,0 +1,145 @@
+"""Small cases in every order that matters (`search`, D1)."""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+
+import pytest
+
+from tests.explorer import judge
+from tests.explorer.cases import Case, CaseRun, draw, replay, search
+from tests.explorer.search import Broken
+
+pytestmark = pytest.mark.usefixtures("patch")
+
+KINDS = (
+    "write",
+    "execute",
+    "timed",
+    "timed_execute",
+    "fails",
+    "bad",
+    "loses",
+    "poison",
+    "alone",
+    "turn",
+    "timed_turn",
+    "close",
+    "timed_close",
+)
+THREES = (
+    ("write", "write", "write"),
+    ("execute", "execute", "execute"),
+    ("write", "execute", "execute"),
+    ("write", "write", "loses"),
+    ("write", "execute", "loses"),
+    ("write", "execute", "fails"),
+    ("write", "execute", "poison"),
+    ("write", "bad", "execute"),
+    ("execute", "alone", "turn"),
+    ("write", "execute", "close"),
+    ("execute", "turn", "timed_close"),
+    ("write", "execute", "stranger"),
+    ("timed", "execute", "stranger"),
+    ("write", "timed_execute", "stranger"),
+)
+LIMITED = (
+    Case(("write", "timed"), pending_max=1),
+    Case(("write", "execute", "write"), pending_max=1),
+    Case(("write", "write", "loses"), pending_max=1),
+    Case(("write", "execute", "timed"), pending_max=1, batch_max=1),
+    Case(("write", "execute", "execute"), lead_s=0.0),
+    Case(("write", "execute", "execute"), main=0),
+    Case(("write", "execute", "execute"), batch_max=2),
+)
+SUBMITTED = (
+    Case(("submit",)),
+    Case(("cancelled",)),
+    Case(("submit", "execute")),
+    Case(("submit", "close")),
+)
+STRUCK = (
+    *(Case((kind,), main=0, strike=True) for kind in ("write", "execute", "alone", "turn", "loses")),
+    *(
+        Case((kind, other), main=0, strike=True)
+        for kind in ("write", "execute", "fails", "timed")
+        for other in ("write", "execute")
+    ),
+    Case(("turn", "execute"), main=0, strike=True),
+)
+
+
+@pytest.mark.parametrize("kinds", tuple(combinations_with_replacement(KINDS, 2)), ids="+".join)
+def test_two_requests(kinds: tuple[str, ...]) -> None:
+    """All pairs, with a point before every single access."""
+    search(Case(kinds, fine=True))
+
+
+@pytest.mark.parametrize("kinds", THREES, ids="+".join)
+def test_three_requests(kinds: tuple[str, ...]) -> None:
+    """Three, with points at locks and at the connection."""
+    search(Case(kinds))
+
+
+@pytest.mark.parametrize("case", LIMITED, ids=str)
+def test_limits(case: Case) -> None:
+    """A line with room for one, so that others wait outside; batches of few; a leader who does not serve."""
+    search(case)
+
+
+@pytest.mark.parametrize("case", SUBMITTED, ids=str)
+def test_what_is_submitted(case: Case) -> None:
+    """The background thread among others, and a future that is cancelled at any moment."""
+    search(case)
+
+
+def test_closing_at_once_after_the_first_submit() -> None:
+    """The future hears, and the connection is closed, though nobody waits for the background thread to start."""
+    search(Case(("submit", "timed_close")))
+
+
+def test_struck_in_a_full_line() -> None:
+    """What the interrupt left in line does not keep out those who wait outside; too many orders for a search."""
+    draw(Case(("write", "write", "write"), pending_max=1, main=1, strike=True), 3, 1_000)
+
+
+@pytest.mark.parametrize("case", STRUCK, ids=str)
+def test_the_main_thread_is_struck(case: Case) -> None:
+    """Once, at any point, inside the line's lock and right after an acquire too."""
+    search(case)
+
+
+def test_no_outcome_is_missed(patch: pytest.MonkeyPatch) -> None:
+    """The test of the reduction: whatever random orders come to, the orders of the search have come to as well."""
+    case = Case(("write", "execute", "bad"), lead_s=0.0)
+    met: set[object] = set()
+
+    def look(run: CaseRun) -> list[str]:
+        outcomes = tuple(each.outcome for each in run.asked)
+        met.add(
+            (outcomes, tuple(run.store.kept), tuple((number, each.name) for number, each in run.store.ran))
+        )
+        return []
+
+    patch.setattr(judge, "faults", look)
+    search(case)
+    known = set(met)
+    assert len(known) > 10
+    draw(case, 7, 2_000)
+    assert met == known
+
+
+def test_a_report_repeats_itself(patch: pytest.MonkeyPatch) -> None:
+    """What a report names breaks the same rule again."""
+    case = Case(("write", "execute"))
+
+    def refuse(run: CaseRun) -> list[str]:
+        return ["x"] if run.store.kept[0] == 20 else []
+
+    patch.setattr(judge, "faults", refuse)
+    with pytest.raises(Broken) as found:
+        search(case)
+    with pytest.raises(Broken) as again:
+        replay(case, found.value.schedule)
+    assert (again.value.faults, again.value.schedule) == (["x"], found.value.schedule)
+    assert "replay(Case(kinds=('write', 'execute')" in str(found.value)

@@ -1,0 +1,144 @@
+"""The test of the test: faults planted in the line are found, and within how many schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from onewriter import clock
+from onewriter import line as lines
+from onewriter.line import Line, Step
+from onewriter.tickets import State, Ticket
+from tests.explorer.cases import Case, search
+from tests.explorer.search import Broken
+
+AnyLine = Line[Any]
+AnyTicket = Ticket[Any]
+
+
+def _tell_nobody(ticket: AnyTicket, state: State) -> None:
+    ticket.state = state
+
+
+def _plant_no_wake(patch: pytest.MonkeyPatch) -> None:
+    """`advance` hands the role over and does not wake the new holder."""
+    advance = AnyLine.advance
+
+    def hand_over(self: AnyLine, *, is_open: bool, serves_until: float) -> AnyTicket | Step:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(lines, "tell", _tell_nobody)
+            return advance(self, is_open=is_open, serves_until=serves_until)
+
+    patch.setattr(Line, "advance", hand_over)
+
+
+def _plant_leaves_what_was_taken(patch: pytest.MonkeyPatch) -> None:
+    """`_look` lets a ticket leave though the holder has taken it."""
+
+    def look(self: AnyLine, ticket: AnyTicket) -> State:
+        with self._lock:
+            if self.holder is ticket:
+                return self._leads(ticket).state
+            if clock.now() >= ticket.deadline and ticket.state is not State.DONE:
+                self._take_out(ticket)
+            return ticket.state
+
+    patch.setattr(Line, "_look", look)
+
+
+def _plant_wrong_order(patch: pytest.MonkeyPatch) -> None:
+    """`put_back` puts the last one first."""
+    put_back = AnyLine.put_back
+
+    def turn_round(self: AnyLine, tickets: Iterable[AnyTicket], deadline: float) -> None:
+        put_back(self, reversed(list(tickets)), deadline)
+
+    patch.setattr(Line, "put_back", turn_round)
+
+
+def _plant_forgets_one(patch: pytest.MonkeyPatch) -> None:
+    """`finish` does not tell the second of several."""
+    finish = AnyLine.finish
+
+    def forget(self: AnyLine, tickets: Iterable[AnyTicket]) -> None:
+        told = list(tickets)
+        finish(self, told[:1] + told[2:])
+
+    patch.setattr(Line, "finish", forget)
+
+
+def _plant_ignores_who_waits(patch: pytest.MonkeyPatch) -> None:
+    """`release` gives the role up though somebody waits."""
+
+    def release(self: AnyLine) -> bool:
+        with self._lock:
+            self.holder = None
+            return True
+
+    patch.setattr(Line, "release", release)
+
+
+def _plant_two_holders(patch: pytest.MonkeyPatch) -> None:
+    """`take` looks and acts in two steps."""
+
+    def take(self: AnyLine, ticket: AnyTicket) -> bool:
+        with self._lock:
+            if self.holder is not None or self._closed:
+                return False
+        with self._lock:
+            self.holder = ticket
+            return True
+
+    patch.setattr(Line, "take", take)
+
+
+def _plant_newest_first(patch: pytest.MonkeyPatch) -> None:
+    """`enter` puts a newcomer before those who wait."""
+    enter = AnyLine.enter
+
+    def push_in(self: AnyLine, ticket: AnyTicket) -> bool:
+        leads = enter(self, ticket)
+        with self._lock:
+            if ticket in self._waiting:
+                self._waiting.move_to_end(ticket, last=False)
+        return leads
+
+    patch.setattr(Line, "enter", push_in)
+
+
+def _plant_told_too_early(patch: pytest.MonkeyPatch) -> None:
+    """`joined` tells the outcome before the commit."""
+
+    def joined(self: AnyLine, ticket: AnyTicket) -> None:
+        self.finish((ticket,))
+
+    patch.setattr(Line, "joined", joined)
+
+
+@pytest.mark.parametrize(
+    "plant, kinds, within",
+    [
+        (_plant_no_wake, ("write", "write"), 100),
+        (_plant_leaves_what_was_taken, ("write", "timed_execute"), 100),
+        (_plant_wrong_order, ("write", "execute", "loses"), 1_000),
+        (_plant_forgets_one, ("write", "execute", "execute"), 100),
+        (_plant_ignores_who_waits, ("write", "write"), 100),
+        (_plant_two_holders, ("write", "write"), 100),
+        (_plant_newest_first, ("write", "write", "write"), 1_000),
+        (_plant_told_too_early, ("write", "execute"), 100),
+    ],
+)
+def test_a_planted_fault_is_found(
+    patch: pytest.MonkeyPatch,
+    plant: Callable[[pytest.MonkeyPatch], None],
+    kinds: tuple[str, ...],
+    within: int,
+) -> None:
+    """By a case that is sound without it, within so many schedules."""
+    search(Case(kinds))
+    plant(patch)
+    with pytest.raises(Broken) as found:
+        search(Case(kinds))
+    assert found.value.number <= within

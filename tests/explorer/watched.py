@@ -1,0 +1,98 @@
+"""Attributes and deques that threads share without a lock: each access is noted.
+
+An access outside a section is a point too, where the thread is fine or the attribute says so (`world`, P1 and P2).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, TypeVar, cast
+
+from onewriter import tickets
+from tests.explorer.world import Key, Touch, here
+
+T = TypeVar("T")
+
+
+class Watched(Generic[T]):
+    """An attribute whose every access is noted."""
+
+    def __init__(self, default: T, *, is_point: bool = False) -> None:
+        """Have *default* where nothing was set; *is_point* for a point in threads that are not fine, too."""
+        self._default = default
+        self._is_point = is_point
+        self._name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def name(self, name: str) -> None:
+        """Be the attribute *name* of a class that was made before."""
+        self._name = name
+
+    def __get__(self, thing: object, owner: type) -> T:
+        if thing is None:
+            return self._default
+        self._touch(thing, Touch.READ)
+        return cast("T", thing.__dict__.get(f"watched {self._name}", self._default))
+
+    def __set__(self, thing: object, value: T) -> None:
+        self._touch(thing, Touch.WRITE)
+        thing.__dict__[f"watched {self._name}"] = value
+
+    def _touch(self, thing: object, how: Touch) -> None:
+        world = here()
+        if "key" not in thing.__dict__:
+            thing.__dict__["key"] = world.new_key()
+        if thing.__dict__.setdefault("world", world) is not world:
+            return  # the collector's work: what is left of an earlier run
+        me = world.current
+        if me is not None:
+            if me.fine or self._is_point:
+                world.point()
+            world.touch((thing.__dict__["key"], self._name), how)
+
+
+class Arrival(Watched[object]):
+    """A watched attribute that shows the moment at which a ticket comes into the line."""
+
+    def __set__(self, thing: object, value: object) -> None:
+        super().__set__(thing, value)
+        world = here()
+        ticket = thing if value is None or isinstance(value, tickets.State) else value
+        if isinstance(ticket, tickets.Ticket) and ticket not in world.entered:
+            world.entered.append(cast("object", ticket))
+
+
+class WatchedDeque(deque[T]):
+    """A deque that threads share without a lock: each operation is a point, outside a section."""
+
+    def __init__(self, items: tuple[T, ...] = ()) -> None:
+        """Hold *items*."""
+        super().__init__(items)
+        self.key: Key = here().new_key()
+
+    def append(self, item: T, /) -> None:
+        """Put *item* last."""
+        self._touch(Touch.WRITE)
+        super().append(item)
+
+    def popleft(self) -> T:
+        """Take the first."""
+        self._touch(Touch.WRITE)
+        return super().popleft()
+
+    def pop(self) -> T:  # type: ignore[override] # no index
+        """Take the last."""
+        self._touch(Touch.WRITE)
+        return super().pop()
+
+    def __bool__(self) -> bool:
+        self._touch(Touch.READ)
+        return super().__len__() > 0
+
+    def _touch(self, how: Touch) -> None:
+        world = here()
+        if world.current is not None:
+            world.point()
+            world.touch(self.key, how)
