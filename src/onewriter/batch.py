@@ -23,7 +23,8 @@ B5  An interrupt (Ctrl-C, a signal handler that raises) may end any method here 
     is rolled back and they run again. So members are taken off the list only after they were told or put back in line.
 
 What a member that ended the transaction saw was not committed: it runs again like the others (B2), unless it was the
-first, which saw only what is committed, or ran out of time, which it would do again.
+first, which saw only what is committed. One that ran out of time would do so again: it goes back in line with the
+others, and hears of it in its turn. One that was interrupted hears of it at once.
 
 A commit that fails with an I/O error may be durable all the same: its frames are in the WAL, and a recovery would find
 them whole. So it is followed at once by another commit, which changes nothing but takes their place; only where that
@@ -235,10 +236,13 @@ class Batch:
         """Roll the batch back and have its members run again; see the module for the culprit."""
         self._connection.rollback()
         members = self.members
-        if len(members) == 1 or isinstance(culprit.error, StatementTimeout):
+        if len(members) == 1:
             self._writes += 1
             self._line.finish((culprit,))
             members.remove(culprit)
+        elif isinstance(culprit.error, StatementTimeout):
+            culprit.settled = True
+            self._writes += 1
         self._again(members)
         self.members = []
 
@@ -269,8 +273,15 @@ class Batch:
         self.members = []
 
     def _again(self, members: list[Ticket[Request]]) -> None:
-        self._reruns += len(members)
-        self._line.put_back(members, clock.now() + self._config.write_timeout_s)
+        """Have *members* run again, but for those whose run was interrupted: they hear of that, and did nothing."""
+        struck = [
+            each for each in members if each.error is not None and not isinstance(each.error, Exception)
+        ]
+        again = [each for each in members if each not in struck]
+        self._writes += len(struck)
+        self._line.finish(struck)
+        self._reruns += sum(not each.settled for each in again)
+        self._line.put_back(again, clock.now() + self._config.write_timeout_s)
 
     def _may_be_durable(self, error: Exception) -> bool:
         """Find out the fate of a commit that failed with *error*: a later one that succeeds takes its frames' place.

@@ -236,6 +236,8 @@ class Executor(Handle):
             return error
         if not refused and self._guard.read_only and isinstance(error, apsw.ReadOnlyError):
             refused = WOULD_WRITE
+        if not refused and isinstance(error, apsw.SQLError) and "cannot VACUUM" in str(error):
+            refused = "VACUUM is not for callers: db.vacuum() does it, and db.snapshot() makes a compact copy"
         if refused:
             return ForbiddenStatement(f"{refused} (in: {sql})", ran="rolled_back", sql=sql)
         return translate(error, sql)

@@ -56,7 +56,7 @@ _TELLING = frozenset(
 # Pragmas that act even without an argument.
 _ACTING = frozenset({"incremental_vacuum", "optimize", "shrink_memory", "wal_checkpoint"})
 # Pragmas whose change is a part of the transaction, or ends with it.
-_TRANSACTIONAL = frozenset({"application_id", "defer_foreign_keys", "user_version"})
+_TRANSACTIONAL = frozenset({"application_id", "user_version"})
 _CREATES_TEMP = frozenset(
     {
         apsw.SQLITE_CREATE_TEMP_INDEX,
@@ -65,6 +65,8 @@ _CREATES_TEMP = frozenset(
         apsw.SQLITE_CREATE_TEMP_VIEW,
     }
 )
+_SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_temp_master"})
+_TRUE = frozenset({"on", "true", "yes"})
 _READS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE})
 WOULD_WRITE: Final = "it would write; writes go through db.execute() or db.write()"
 
@@ -111,7 +113,10 @@ class Guard:
             return _refuse("load_extension") if two == "load_extension" else None
         if action == apsw.SQLITE_PRAGMA:
             return self._pragma(one.lower(), two)
-        if action in _CREATES_TEMP:
+        # "CREATE TABLE temp.x" has the code of an ordinary table: that a TEMP object is written down tells of it.
+        if action in _CREATES_TEMP or (
+            action == apsw.SQLITE_INSERT and schema == "temp" and one in _SCHEMA_TABLES
+        ):
             return "a TEMP object would outlive its request and shadow what others use: use WITH, or a table"
         if self.read_only and schema == "temp":
             return WOULD_WRITE
@@ -120,11 +125,21 @@ class Guard:
     def _pragma(self, name: str, argument: str | None) -> str | None:
         if name in _TELLING or (argument is None and name not in _ACTING):
             return None
+        if name == "defer_foreign_keys" and not self.read_only:
+            # Turning it off forgets the keys that are broken: https://sqlite.org/pragma.html#pragma_defer_foreign_keys
+            if not _is_true(argument or ""):
+                return "PRAGMA defer_foreign_keys is turned off at the end of the request, once its keys were checked"
+            self.deferred = True
+            return None
         if name in _TRANSACTIONAL and not self.read_only:
-            self.deferred = self.deferred or name == "defer_foreign_keys"
             return None
         return f"PRAGMA {name} would change the connection for all; see Config for its settings"
 
 
 def _refuse(what: str) -> str:
     return f"{what} is not for callers: {_ADVICE.get(what, 'it would change the connection for all')}"
+
+
+def _is_true(argument: str) -> bool:
+    """Whether SQLite takes *argument* for a truth (https://sqlite.org/pragma.html#syntax), without doubt."""
+    return argument.lower() in _TRUE or (argument.isdecimal() and int(argument) != 0)

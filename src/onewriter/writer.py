@@ -330,8 +330,8 @@ class Writer:
 
     def _do(self, ticket: Ticket[Request], *, mine: bool) -> bool:
         """Do the work of *ticket* in the batch; return whether the role is still the calling thread's."""
-        if ticket.seat is not None and not ticket.work.begin():
-            self.line.finish((ticket,))  # it was cancelled
+        if ticket.settled or (ticket.seat is not None and not ticket.work.begin()):
+            self.line.finish((ticket,))  # it is told in its turn, or was cancelled
             return True
         if not self.batch.members:
             error = self._open(ticket, mine=mine)

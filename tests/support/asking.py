@@ -1,0 +1,414 @@
+"""Requests that are played on a model and on a real database alike.
+
+M1  A request is a list of steps. The same `play` plays them on a `ModelTransaction` and on a real one, and writes down
+    what each came to: two equal lists mean that the request saw and did the same in both.
+M2  The model runs requests one after the other, each alone. So it knows nothing of batches, and what it says is what
+    sharing a commit must not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import onewriter
+from onewriter import (
+    SQL,
+    Database,
+    DatabaseClosed,
+    IntegrityError,
+    NestedWrite,
+    Result,
+    Transaction,
+    TransactionEnded,
+)
+from tests.support.model import (
+    Aside,
+    Attach,
+    Broken,
+    Content,
+    Defer,
+    Detach,
+    Drop,
+    Effect,
+    Insert,
+    Resize,
+    Statement,
+    read_content,
+)
+
+Door = Literal["execute", "execute_many", "write", "alone", "submit", "block"]
+
+
+@dataclass(frozen=True)
+class Many:
+    """One insertion for each of several items, all or nothing."""
+
+    rows: tuple[Insert, ...]
+
+
+@dataclass(frozen=True)
+class Script:
+    """Several statements in one text."""
+
+    statements: tuple[Resize | Drop | Attach | Detach | Aside, ...]
+
+    @property
+    def sql(self) -> str:
+        """The text, with its parameters written out; they are numbers or NULL."""
+        texts: list[str] = []
+        for statement in self.statements:
+            parts = statement.sql.split("?")
+            values = ["NULL" if value is None else str(value) for value in statement.params]
+            texts.append("".join(part + value for part, value in zip(parts, [*values, ""], strict=True)))
+        return ";\n".join(texts)
+
+
+@dataclass(frozen=True)
+class Savepoint:
+    """Steps in a savepoint, which may be undone in the end."""
+
+    steps: tuple[Step, ...]
+    undone: bool
+
+
+@dataclass(frozen=True)
+class AfterCommit:
+    """A callback that tells *tag*."""
+
+    tag: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """Read everything."""
+
+
+@dataclass(frozen=True)
+class Nest:
+    """Write, by another door than the transaction's, inside the write."""
+
+
+@dataclass(frozen=True)
+class Raise:
+    """Raise an exception of the caller's."""
+
+
+Besides: TypeAlias = Many | Script | Savepoint | AfterCommit | Look | Nest | Raise
+Step: TypeAlias = Statement | Besides
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of the database, and by which of its methods."""
+
+    door: Door
+    steps: tuple[Step, ...]
+    swallows: bool = False
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it has its own commit."""
+        return self.door in ("alone", "block")
+
+    @property
+    def is_data(self) -> bool:
+        """Whether there is no function that would see what its steps come to."""
+        return self.door in ("execute", "execute_many")
+
+
+class Mine(Exception):
+    """What `Raise` raises."""
+
+
+class _Undone(Exception):
+    """Leaves a savepoint that is to be undone."""
+
+
+class Port(Protocol):
+    """What steps are played on."""
+
+    def execute(self, statement: Statement, /) -> Effect:
+        """Run one statement."""
+        ...
+
+    def execute_many(self, rows: Sequence[Insert], /) -> Effect:
+        """Run one statement for each of *rows*."""
+        ...
+
+    def script(self, script: Script, /) -> None:
+        """Run one text of several statements."""
+        ...
+
+    def look(self) -> Content:
+        """Return all that the transaction sees."""
+        ...
+
+    def nest(self) -> None:
+        """Try a write inside the write."""
+        ...
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Make a savepoint."""
+        ...
+
+    def after_commit(self, tag: int, /) -> None:
+        """Have *tag* told once all is committed."""
+        ...
+
+
+def play(steps: Sequence[Step], port: Port, trace: list[object], *, swallows: bool) -> None:
+    """Play *steps* on *port*, and write down in *trace* what each came to.
+
+    Raises what a step raises, unless the function *swallows* the library's errors and goes on.
+    """
+    for step in steps:
+        try:
+            trace.append(_play_one(step, port, trace, swallows=swallows))
+        except onewriter.Error as error:
+            trace.append(label(error))
+            if not swallows:
+                raise
+
+
+def _play_one(step: Step, port: Port, trace: list[object], *, swallows: bool) -> object:
+    match step:
+        case Many():
+            return port.execute_many(step.rows)
+        case Script():
+            port.script(step)
+        case Savepoint():
+            with suppress(_Undone), port.savepoint():
+                play(step.steps, port, trace, swallows=swallows)
+                if step.undone:
+                    raise _Undone
+        case AfterCommit():
+            port.after_commit(step.tag)
+        case Look():
+            return port.look()
+        case Nest():
+            port.nest()
+        case Raise():
+            raise Mine
+        case _:
+            return port.execute(step)
+    return None
+
+
+def label(error: BaseException) -> str:
+    """Return what is compared of an error: its class, and the kind of a constraint."""
+    return (
+        f"{type(error).__name__} {error.kind}" if isinstance(error, IntegrityError) else type(error).__name__
+    )
+
+
+# --- the model's own transaction
+
+
+class ModelTransaction:
+    """A transaction on a copy of *content*."""
+
+    def __init__(self, content: Content) -> None:
+        """Begin."""
+        self.content = deepcopy(content)
+        self.callbacks: list[int] = []
+        self.killer: IntegrityError | None = None  # what rolled all of it back
+        self._defers = False
+
+    def execute(self, statement: Statement) -> Effect:
+        """Run one statement; where it fails, undo what is to be undone."""
+        self._check_alive()
+        before = deepcopy(self.content)
+        try:
+            effect = statement.apply(self.content)
+            self._defers = self._defers or isinstance(statement, Defer)
+            if not self._defers and self.content.is_dangling(column=0):
+                raise Broken("foreign_key")
+        except Broken as broken:
+            error = IntegrityError("broken", kind=broken.kind)
+            if broken.undoes == "transaction":
+                self.killer = error
+            elif broken.undoes == "statement":
+                self.content = before
+            raise error from None
+        except onewriter.Error:
+            self.content = before
+            raise
+        return effect
+
+    def execute_many(self, rows: Sequence[Insert]) -> Effect:
+        """Run all or nothing."""
+        self._check_alive()
+        before = deepcopy(self.content)
+        try:
+            effects = [self.execute(row) for row in rows]
+        except onewriter.Error:
+            self.content = before
+            raise
+        return Effect(changes=sum(each.changes for each in effects))
+
+    def script(self, script: Script) -> None:
+        """Run one after the other; those before one that fails stay."""
+        for statement in script.statements:
+            self.execute(statement)
+
+    def look(self) -> Content:
+        """Return a copy."""
+        self._check_alive()
+        return deepcopy(self.content)
+
+    def nest(self) -> None:
+        """Refuse it."""
+        raise NestedWrite("refused")
+
+    @contextmanager
+    def savepoint(self) -> Generator[None]:
+        """Undo its part where it raises."""
+        self._check_alive()
+        before, kept = deepcopy(self.content), len(self.callbacks)
+        try:
+            yield
+        except BaseException:
+            self.content = before
+            del self.callbacks[kept:]
+            raise
+        self._check_alive()
+
+    def after_commit(self, tag: int) -> None:
+        """Keep it."""
+        self.callbacks.append(tag)
+
+    def check(self) -> None:
+        """Raise what the commit raises, if anything."""
+        if self.killer is not None:
+            raise self.killer
+        if self.content.is_dangling(column=0) or self.content.is_dangling(column=1):
+            raise IntegrityError("broken", kind="foreign_key")
+
+    def _check_alive(self) -> None:
+        if self.killer is not None:
+            raise TransactionEnded("rolled back")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a request: its error, or None; what each step came to; which callbacks were called."""
+
+    error: str | None
+    trace: list[object]
+    called: list[int]
+
+
+def foresee(request: Request, before: Content) -> tuple[Outcome, Content, bool]:
+    """Return what is to come of *request*, what is then in the database, and whether it ends its transaction."""
+    transaction = ModelTransaction(before)
+    trace: list[object] = []
+    try:
+        play(request.steps, transaction, trace, swallows=request.swallows)
+        transaction.check()
+    except (onewriter.Error, Mine) as error:
+        seen = [] if request.is_data else trace
+        return Outcome(label(error), seen, []), before, transaction.killer is not None
+    return Outcome(None, trace, transaction.callbacks), transaction.content, False
+
+
+# --- the real thing
+
+
+class RealTransaction:
+    """A real transaction, with the model's methods."""
+
+    def __init__(self, transaction: Transaction, db: Database, called: list[int]) -> None:
+        """Callbacks write their tags into *called*."""
+        self._transaction = transaction
+        self._db = db
+        self._called = called
+        self.savepoint = transaction.savepoint
+
+    def execute(self, statement: Statement) -> Effect:
+        """Run one statement."""
+        return _effect(self._transaction.execute(SQL(statement.sql), statement.params), statement)
+
+    def execute_many(self, rows: Sequence[Insert]) -> Effect:
+        """Run one statement for each of *rows*, which are of one kind."""
+        done = self._transaction.execute_many(SQL(rows[0].sql), (each.params for each in rows))
+        return Effect(done.rows, done.changes)
+
+    def script(self, script: Script) -> None:
+        """Run one text of several statements."""
+        self._transaction.script(SQL(script.sql))
+
+    def look(self) -> Content:
+        """Return all that the transaction sees."""
+        return read_content(self._transaction.query)
+
+    def nest(self) -> None:
+        """Write by the database's own door; one that is being closed says that first."""
+        try:
+            self._db.execute("DELETE FROM item")
+        except DatabaseClosed as error:
+            raise NestedWrite("closed besides") from error
+
+    def after_commit(self, tag: int) -> None:
+        """Have *tag* told, by a callback that may read: it is called outside the write."""
+
+        def callback() -> None:
+            with suppress(DatabaseClosed):
+                self._db.query("SELECT 1")
+            self._called.append(tag)
+
+        self._transaction.after_commit(callback)
+
+
+class Asked:
+    """A request that is made of a real database."""
+
+    def __init__(self, db: Database, request: Request) -> None:
+        """Ask nothing yet."""
+        self.request = request
+        self.trace: list[object] = []  # of the last run
+        self.called: list[int] = []
+        self._db = db
+
+    def ask(self, timeout_s: float | None = None) -> None:
+        """Make the request and wait for its outcome; raises what it raises."""
+        db, steps = self._db, self.request.steps
+        match self.request.door:
+            case "execute":
+                (statement,) = steps
+                assert not isinstance(statement, Besides)
+                done = db.execute(SQL(statement.sql), statement.params, timeout_s=timeout_s)
+                self.trace.append(_effect(done, statement))
+            case "execute_many":
+                (many,) = steps
+                assert isinstance(many, Many)
+                rows = [each.params for each in many.rows]
+                done = db.execute_many(SQL(many.rows[0].sql), rows, timeout_s=timeout_s)
+                self.trace.append(Effect(done.rows, done.changes))
+            case "block":
+                with db.transaction(timeout_s=timeout_s) as tx:
+                    self._work(tx)
+            case _:
+                db.write(self._work, timeout_s=timeout_s, alone=self.request.is_alone)
+
+    def submit(self, timeout_s: float | None = None) -> Future[None]:
+        """Make the request, and return the future of its outcome."""
+        return self._db.submit(self._work, timeout_s=timeout_s)
+
+    def outcome(self, error: BaseException | None) -> Outcome:
+        """Return what came of it, given its *error*."""
+        return Outcome(None if error is None else label(error), self.trace, self.called)
+
+    def _work(self, tx: Transaction) -> None:
+        self.trace.clear()
+        steps, swallows = self.request.steps, self.request.swallows
+        play(steps, RealTransaction(tx, self._db, self.called), self.trace, swallows=swallows)
+
+
+def _effect(done: Result, statement: Statement) -> Effect:
+    inserted = isinstance(statement, Insert) and done.changes > 0
+    return Effect(done.rows, done.changes, done.last_insert_rowid if inserted else 0)
