@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,19 +27,23 @@ hypothesis.settings.load_profile("onewriter")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --seed."""
+    """Add --seed and --switch-interval."""
+    parser.addoption("--switch-interval", type=float, help="of sys.setswitchinterval, in seconds")
     parser.addoption("--seed", type=int, help="the seed of random tests; another one every run if not given")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Draw the seed of this run."""
+    """Draw the seed of this run, and set the rhythm of its threads."""
+    interval: float | None = config.getoption("--switch-interval")
+    if interval is not None:
+        sys.setswitchinterval(interval)
     given: int | None = config.getoption("--seed")
     config.stash[SEED_KEY] = random.SystemRandom().randrange(2**32) if given is None else given
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Name the seed at the top."""
-    return f"seed: {config.stash[SEED_KEY]}"
+    return f"seed: {config.stash[SEED_KEY]}, switch interval: {sys.getswitchinterval():g} s"
 
 
 @pytest.fixture

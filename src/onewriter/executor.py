@@ -98,10 +98,12 @@ class Executor(Handle):
 
     def check_alive(self) -> None:
         """Raise what ended the transaction under its user, if anything did: what that returned then means nothing."""
-        killer = self.killer()
-        if killer is not None:
-            raise killer
-        self.check_own()
+        if self._unended:
+            self._look_after()
+        if self.killed_by is not None:
+            raise self.killed_by
+        if self.inherited:
+            self.check_own()
 
     def check_own(self) -> None:
         """Refuse, in a forked child, what is the parent's."""

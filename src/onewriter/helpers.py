@@ -66,7 +66,7 @@ class Helper:
             return True
         if self._thread.ident is None:
             self.start()  # what was asked of it may wait for it; an interrupt may have come before its start
-        if self._begun.acquire(timeout=clock.wait_s(deadline)):
+            self._begun.acquire(timeout=clock.wait_s(deadline))
             wake_up(self._begun)  # for the next who waits
         if self._thread.ident is not None:
             self._thread.join(max(0.0, deadline - clock.now()))
