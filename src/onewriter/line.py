@@ -122,33 +122,34 @@ class Line(Generic[W]):
                 self.holder = ticket
                 tell(ticket, _LEADS)
                 return True
-            full = len(self._waiting) >= self._pending_max or bool(self._outside)
-            if ticket.seat is None:
-                ticket.wake = closed_lock()
-            elif full:
-                raise Full
-            elif ticket.deadline < ticket.seat.earliest:
-                ticket.seat.earliest = ticket.deadline
-                wake_up(ticket.seat.wake)
-            (self._outside if full else self._waiting)[ticket] = None
-            ticket.state = _OUTSIDE if full else _WAITS
+            if ticket.seat is not None:
+                self._enter_seated(ticket, ticket.seat)
+                return False
+            ticket.wake = closed_lock()
+            if len(self._waiting) < self._pending_max and not self._outside:
+                self._waiting[ticket] = None
+                ticket.state = _WAITS
+            else:
+                self._outside[ticket] = None
+                ticket.state = _OUTSIDE
             return False
 
-    def wait(self, ticket: Ticket[W], until: float = clock.NEVER) -> State:
-        """Wait until the role is the caller's (LEADS) or the ticket has its outcome (DONE); else, at *until*, return.
+    def wait(self, ticket: Ticket[W], patience_s: float = threading.TIMEOUT_MAX) -> State:
+        """Wait until the role is the caller's (LEADS) or the ticket has its outcome (DONE).
 
-        The first interrupt of a thread whose ticket is TAKEN is kept in the ticket; any other ends the wait.
+        Returns another state once *patience_s* seconds have passed without news; then it may be called again. The first
+        interrupt of a thread whose ticket is TAKEN is kept in the ticket; any other ends the wait.
 
         Raises:
             TimedOut: its deadline passed first; nothing of it has run or will run (L4).
         """
         wake = ticket.wake or self._make_wake(ticket)
         while True:
-            may_leave = ticket.state is not _TAKEN and not ticket.started
+            timeout = patience_s
+            if ticket.state is not _TAKEN and not ticket.started:
+                timeout = min(timeout, max(0.0, ticket.deadline - clock.now()))
             try:
-                woken = wake.acquire(
-                    timeout=clock.wait_s(min(ticket.deadline, until) if may_leave else until)
-                )
+                woken = wake.acquire(timeout=timeout)
             except BaseException as error:
                 if ticket.state is not _TAKEN or ticket.interrupt is not None:
                     raise
@@ -162,7 +163,7 @@ class Line(Generic[W]):
                 return state
             if state is _LEFT:
                 raise TimedOut
-            if not woken and clock.now() >= until:
+            if not woken and timeout == patience_s:
                 return state
 
     def leave(self, ticket: Ticket[W]) -> bool:
@@ -181,22 +182,18 @@ class Line(Generic[W]):
         with self._lock:
             if self._outside:
                 self._let_in()
-            waiting, holder = self._waiting, self.holder
-            assert holder is not None, "the role is nobody's"
+            waiting = self._waiting
             while waiting:
                 head = next(iter(waiting))  # L2: always the first
-                if head.state is not _WAITS and head.state is not _OUTSIDE:
-                    del waiting[head]  # an interrupt struck whoever took it out, or had not brought it in
-                    if self._outside:
-                        self._let_in()
+                if head.state is not _WAITS and not self._is_in_line(head):
                     continue
                 if is_open and head.alone:
                     return _COMMIT
-                if head.seat is not None:
-                    mine = head.seat is holder.seat
-                else:
-                    mine = head.portable and clock.now() < serves_until
-                if mine:
+                if (
+                    self._is_ours(head)
+                    if head.seat is not None
+                    else head.portable and clock.now() < serves_until
+                ):
                     head.state = _TAKEN
                     del waiting[head]
                     return head
@@ -362,6 +359,28 @@ class Line(Generic[W]):
         tell(ticket, state)
         self._waiting.pop(ticket, None)
         self._outside.pop(ticket, None)
+
+    def _enter_seated(self, ticket: Ticket[W], seat: Seat[W]) -> None:
+        if len(self._waiting) >= self._pending_max or self._outside:
+            raise Full
+        if ticket.deadline < seat.earliest:
+            seat.earliest = ticket.deadline
+            wake_up(seat.wake)
+        self._waiting[ticket] = None
+        ticket.state = _WAITS
+
+    def _is_ours(self, ticket: Ticket[W]) -> bool:
+        """Whether *ticket* and the holder have one seat."""
+        return self.holder is not None and self.holder.seat is ticket.seat
+
+    def _is_in_line(self, head: Ticket[W]) -> bool:
+        """Make good what an interrupt of who brought *head* in or took it out has left; return whether it waits."""
+        if head.state is _OUTSIDE:
+            return True
+        del self._waiting[head]
+        if self._outside:
+            self._let_in()
+        return False
 
     def _let_in(self) -> None:
         """Let those outside in, as far as there is room; in both for a moment, so that an interrupt loses none."""

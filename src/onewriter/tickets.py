@@ -30,7 +30,7 @@ from collections import deque
 from typing import Generic, NoReturn, Protocol, TypeVar
 
 from . import clock
-from .locks import closed_lock, wake_up
+from .locks import closed_lock
 
 W = TypeVar("W")
 
@@ -129,8 +129,12 @@ def tell(ticket: Ticket[W], state: State) -> None:
     """Change the state, under the line's lock, and wake whoever waits for it; a second time does no harm."""
     ticket.state = state
     wake = ticket.wake
-    if wake is not None:
-        wake_up(wake)
+    if wake is None or (ticket.seat is not None and not wake.locked()):
+        return
+    try:
+        wake.release()
+    except RuntimeError:  # the news was there already
+        return
 
 
 def fail(ticket: Ticket[W]) -> NoReturn:

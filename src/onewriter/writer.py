@@ -68,13 +68,18 @@ class Writer:
             None  # what ends the turn that has the role, should it be forgotten; guarded by the role
         )
         self._main = threading.main_thread().ident
+        self._patience_s = min(
+            config.holder_warn_s / 2, threading.TIMEOUT_MAX
+        )  # between two looks at the holder
         self._warned: Ticket[Request] | None = None  # the holder that was complained of last
         self._is_ended = False  # whether the connection is closed
         self._ended = closed_lock()  # news of that
 
     # --- for callers
 
-    def perform(self, work: Request, timeout_s: float, *, portable: bool, alone: bool) -> object:
+    def perform(  # noqa: C901, PLR0912 - one road, whose handler must call nothing before the rescue (W5)
+        self, work: Request, timeout_s: float, *, portable: bool, alone: bool
+    ) -> object:
         """Have *work* done and committed, and return its value.
 
         Raises:
@@ -96,16 +101,20 @@ class Writer:
                 self._lone(ticket)
             else:
                 leads = self.enter(ticket)
-            while leads or (ticket.state is not _DONE and self.wait(ticket)):
-                leads = False
-                self._lead(ticket)
+            while True:
+                if leads:
+                    self._lead(ticket)
+                if ticket.state is _DONE:
+                    break
+                state = line.wait(ticket, self._patience_s)
+                leads = state is _LEADS or (state is not _DONE and self.wait(ticket))
+        except TimedOut:
+            raise self._late(ticket) from None
         except BaseException:
             ticket.given_up = True
             if line.holder is ticket or (ticket.state is not _DONE and ticket.state is not _LEFT):
                 try:
-                    _start_new_thread(
-                        apart, ("rescue", self.rescue, ticket)
-                    )  # W5: nothing is called before this
+                    _start_new_thread(apart, ("rescue", self.rescue, ticket))
                 except RuntimeError:  # the system has no thread left
                     self.rescue(ticket)
             line.let_go()
@@ -157,24 +166,21 @@ class Writer:
         Raises:
             WriteTimeout: neither came in time; nothing ran.
         """
-        warn_s = self.config.holder_warn_s
+        line, seen, since = self.line, None, 0.0
         try:
             while True:
-                seen = self.line.holder
-                state = self.line.wait(ticket, clock.now() + warn_s)
-                if state is _LEADS:
-                    return True
-                if state is _DONE:
-                    return False
-                if seen is not None and self.line.holder is seen:
-                    self.warn_of(seen, f"for more than {warn_s:.3g} s, while {len(self.line)} requests wait")
+                if line.holder is not seen:
+                    seen, since = line.holder, clock.now()
+                elif seen is not None and clock.now() - since >= self.config.holder_warn_s:
+                    how_long = (
+                        f"for more than {self.config.holder_warn_s:.3g} s, while {len(line)} requests wait"
+                    )
+                    self.warn_of(seen, how_long)
+                state = line.wait(ticket, self._patience_s)
+                if state is _LEADS or state is _DONE:
+                    return state is _LEADS
         except TimedOut:
-            pass
-        if self.connection.waits_for_lock:
-            raise self.locked()
-        waited_s = clock.now() - ticket.entered_at
-        msg = f"{self.path}: the write's turn did not come in {waited_s:.3g} s; {len(self.line)} others wait"
-        raise WriteTimeout(msg, held_by="line")
+            raise self._late(ticket) from None
 
     def is_held_here(self) -> bool:
         """Whether the calling thread has the role: what it then waits for would wait for it."""
@@ -231,6 +237,13 @@ class Writer:
         self._warned = holder
         name, stack = self.presence.where_is(holder)
         _log.warning("%s: %s has held the write turn %s\n%s", self.path, name, how_long, stack)
+
+    def _late(self, ticket: Ticket[Request]) -> WriteTimeout:
+        if self.connection.waits_for_lock:
+            return self.locked()
+        waited_s = clock.now() - ticket.entered_at
+        msg = f"{self.path}: the write's turn did not come in {waited_s:.3g} s; {len(self.line)} others wait"
+        return WriteTimeout(msg, held_by="line")
 
     # --- with the role
 
