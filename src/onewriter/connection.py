@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import apsw
 
@@ -107,7 +107,7 @@ class Connection(Executor):
             if interruptible:
                 # SQLite may ask it once more when all is committed, and an interrupt in it would look like a failure.
                 self._apsw.set_progress_handler(None)
-            self._commits.extend(map(cast("Callable[[str], object]", self._cursor.execute), _COMMITS))
+            self._commits.extend(map(self._cursor.execute, _COMMITS))
         except apsw.Error as error:
             raise translate(error, None) from error
         finally:

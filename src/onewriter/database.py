@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, LiteralString, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar
 
 from . import clock, exits, forks, presence, snapshots
 from . import migrations as migrating
@@ -76,7 +76,8 @@ class Database(Reading):
             OutcomeUnknown: the commit's sync failed.
             NestedWrite: this thread is writing already; use its transaction.
         """
-        return cast("Result", self._perform(Statement(sql, params), timeout_s, portable=True))
+        result: Result = self._perform(Statement(sql, params), timeout_s, portable=True)
+        return result
 
     def execute_many(
         self, sql: LiteralString | SQL, rows: Iterable[Params], *, timeout_s: float | None = None
@@ -85,7 +86,8 @@ class Database(Reading):
 
         Raises as `execute`.
         """
-        return cast("Result", self._perform(ManyStatements(sql, rows), timeout_s, portable=True))
+        result: Result = self._perform(ManyStatements(sql, rows), timeout_s, portable=True)
+        return result
 
     def write(
         self, work: Callable[[Transaction], T], *, timeout_s: float | None = None, alone: bool = False
@@ -104,7 +106,8 @@ class Database(Reading):
             OutcomeUnknown: the commit's sync failed.
         """
         check_function(work)
-        return cast("T", self._perform(Function(work), timeout_s, portable=False, alone=alone))
+        value: T = self._perform(Function(work), timeout_s, portable=False, alone=alone)
+        return value
 
     def submit(
         self, work: Callable[[Transaction], T], *, timeout_s: float | None = None, alone: bool = False
@@ -284,7 +287,7 @@ class Database(Reading):
 
     def _perform(
         self, request: Request, timeout_s: float | None, *, portable: bool, alone: bool = False
-    ) -> object:
+    ) -> Any:  # noqa: ANN401 - what the request returns; a `cast` would be one call more in each write
         writer = self._live or self._for_writing()
         if timeout_s is None:
             timeout_s = self.config.write_timeout_s

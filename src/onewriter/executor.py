@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn
 
 import apsw
 
@@ -123,7 +123,7 @@ class Executor(Handle):
         self.stop_at = started + self._left_s
         self._unended = True
         try:
-            rows = cast("list[Row]", self._cursor.execute(sql, cast("apsw.Bindings", params)).fetchall())
+            rows: list[Row] = self._cursor.execute(sql, params).fetchall()
             self._unended = False
             return rows
         except BaseException as error:  # noqa: BLE001 - told apart there
@@ -138,13 +138,13 @@ class Executor(Handle):
             self._check(sql, params)
         started = self._start()
         try:
-            cursor = self._cursor.execute(sql, cast("apsw.Bindings", params))
-            first = cursor.fetchone()
+            cursor = self._cursor.execute(sql, params)
+            first: Row | None = cursor.fetchone()
             if first is None:
                 self._unended = False
                 return [], ()
-            names = [column[0] for column in cursor.get_description()]
-            rows = [cast("Row", first), *cast("list[Row]", cursor.fetchall())]
+            names: list[str] = [column[0] for column in cursor.get_description()]
+            rows: list[Row] = [first, *cursor.fetchall()]
             self._unended = False
             return rows, names
         except BaseException as error:  # noqa: BLE001 - told apart there
@@ -179,8 +179,7 @@ class Executor(Handle):
 
         started = self._start()
         try:
-            feed = cast("Iterator[apsw.Bindings]", counted())
-            rows = cast("list[Row]", self._cursor.executemany(sql, feed).fetchall())
+            rows: list[Row] = self._cursor.executemany(sql, counted()).fetchall()
             self._unended = False
         except BaseException as error:  # noqa: BLE001 - told apart there
             self._fail(error, sql)

@@ -16,7 +16,7 @@ import math
 import random
 import time
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final
 
 import apsw
 
@@ -108,7 +108,8 @@ class Handle:
         except BaseException:
             self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
             raise
-        self._cursor = self._apsw.cursor()
+        # Any: a `cast` around each use, for want of better stubs, would be a call itself, several times a write.
+        self._cursor: Any = self._apsw.cursor()
 
     def _prepare(self, config: Config, durability: Durability) -> None:
         try:
@@ -194,7 +195,8 @@ class Handle:
     def _own(self, sql: str, params: Params = ()) -> list[Row]:
         self._guard.trusted = True
         try:
-            return cast("list[Row]", self._cursor.execute(sql, cast("apsw.Bindings", params)).fetchall())
+            rows: list[Row] = self._cursor.execute(sql, params).fetchall()
+            return rows
         finally:
             self._guard.trusted = False
 

@@ -97,17 +97,18 @@ class Writer:
         try:
             writing[me] = ticket
             if line.take(ticket):
+                if self._lone(ticket) and work.callbacks is None:
+                    return ticket.value
                 leads = False
-                self._lone(ticket)
             else:
                 leads = self.enter(ticket)
-            while True:
+            while leads or ticket.state is not _DONE:
                 if leads:
                     self._lead(ticket)
-                if ticket.state is _DONE:
-                    break
-                state = line.wait(ticket, self._patience_s)
-                leads = state is _LEADS or (state is not _DONE and self.wait(ticket))
+                    leads = False
+                else:
+                    state = line.wait(ticket, self._patience_s)
+                    leads = state is _LEADS or (state is not _DONE and self.wait(ticket))
         except TimedOut:
             raise self._late(ticket) from None
         except BaseException:
@@ -272,8 +273,8 @@ class Writer:
         self.line.finish((ticket,))
         self._go_on(ticket)
 
-    def _lone(self, ticket: Ticket[Request]) -> None:
-        """Do the work of *ticket* in an empty line, and commit it if nobody has come meanwhile.
+    def _lone(self, ticket: Ticket[Request]) -> bool:
+        """Do the work of *ticket* in an empty line, and commit it if nobody has come meanwhile; True if all is done.
 
         What a lone write pays beside its transaction is run cold, after the sleep of a sync: so this is the short way
         through what `_lead`, `Batch.join` and `Batch.commit` do, for a first member that stays the only one.
@@ -297,14 +298,13 @@ class Writer:
                 connection.recover()
                 batch.members = []  # it may have been made one
                 ticket.state = _DONE
-                self._pass_on(ticket)
+                if not self.line.release():
+                    self._go_on(ticket)
             raise
-        self._pass_on(ticket)
-
-    def _pass_on(self, ticket: Ticket[Request]) -> None:
-        """Give the role up after a lone write, or go on where others have come."""
-        if self.batch.members or not self.line.release():
-            self._go_on(ticket)
+        if ticket.state is _DONE and self.line.release():
+            return True
+        self._go_on(ticket)
+        return False
 
     def _lead(self, ticket: Ticket[Request]) -> None:
         """Do the work of *ticket*, which is the calling thread's, then go on down the line (W3)."""
