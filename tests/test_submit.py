@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextvars
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -22,6 +23,7 @@ from onewriter import (
     Transaction,
     WriteTimeout,
 )
+from onewriter.futures import WriteFuture
 from tests.support.databases import PATIENT, Held, names, open_items
 from tests.support.steps import LIMIT_S, Call, Steps, wait_until
 
@@ -349,3 +351,111 @@ def test_closing_in_vain_refuses_what_was_submitted(tmp_path: Path) -> None:
     assert running.result(LIMIT_S) == "stuck"
     with open_items(tmp_path) as again:
         assert names(again) == ["stuck"]
+
+
+@pytest.mark.parametrize("where", ["done", "after_commit"])
+def test_a_callback_that_would_end_its_thread_ends_nothing(db: Database, where: str) -> None:
+    """`sys.exit` in a callback is logged like any error: later callbacks run, and `close` finds nothing left."""
+
+    def work(tx: Transaction) -> None:
+        if where == "after_commit":
+            tx.after_commit(sys.exit)
+            tx.after_commit(lambda: steps.mark("next"))
+
+    steps = Steps()
+    held = Held(db)
+    future = db.submit(work)
+    if where == "done":
+        future.add_done_callback(lambda _future: sys.exit())
+        future.add_done_callback(lambda _future: steps.mark("next"))
+    held.let_go()
+    steps.wait_for("next")
+    assert future.result(LIMIT_S) is None
+    later = db.submit(partial(_insert, name="later"))
+    later.add_done_callback(lambda _future: steps.mark("later"))
+    steps.wait_for("later")
+    assert names(db) == ["held", "later"]
+
+
+def test_a_function_that_outlives_close_has_its_outcome_and_callbacks(tmp_path: Path) -> None:
+    """`close` ran out of time while it ran: it is committed, told, and its callbacks are called."""
+    db = open_items(tmp_path)
+    steps = Steps()
+    first = db.submit(lambda tx: tx.after_commit(lambda: None))  # both threads are at work
+    first.result(LIMIT_S)
+
+    def slow(tx: Transaction) -> str:
+        tx.after_commit(lambda: steps.mark("after the commit"))
+        steps.mark("running")
+        steps.wait_for("go")
+        return _insert(tx, "slow")
+
+    future = db.submit(slow)
+    future.add_done_callback(lambda _future: steps.mark("called back"))
+    steps.wait_for("running")
+    db.close(timeout_s=0.01)
+    steps.mark("go")
+    assert future.result(LIMIT_S) == "slow"
+    steps.wait_for("after the commit")
+    steps.wait_for("called back")
+
+
+def test_a_callback_may_wait_for_other_futures(db: Database) -> None:
+    """Whose own callbacks it keeps waiting: outcomes do not depend on them."""
+    seen: list[object] = []
+    steps = Steps()
+
+    def waits(_future: Future[str]) -> None:
+        others: list[Future[object]] = [db.submit(lambda tx: tx.after_commit(lambda: None)) for _ in range(2)]
+        others[0].add_done_callback(lambda _other: None)
+        done, _ = concurrent.futures.wait(others, LIMIT_S)
+        seen.append(len(done))
+        seen.append(others[0].result(LIMIT_S))
+        steps.mark("waited")
+
+    future = db.submit(partial(_insert, name="a"))
+    future.add_done_callback(waits)
+    steps.wait_for("waited")
+    assert seen == [2, None]
+
+
+def test_waiting_for_several_futures_inside_a_write_is_refused(db: Database) -> None:
+    """By `wait` and `as_completed`; those that are done may be asked."""
+    done = db.submit(partial(_insert, name="a"))
+    done.result(LIMIT_S)
+    steps = Steps()
+    refused: list[BaseException] = []
+
+    def waits(_tx: Transaction) -> None:
+        concurrent.futures.wait([done], 0)
+        steps.mark("inside")
+        steps.wait_for("submitted")
+        for wait in (
+            lambda: concurrent.futures.wait(futures, LIMIT_S),
+            lambda: next(concurrent.futures.as_completed(futures, LIMIT_S)),
+        ):
+            try:
+                wait()
+            except NestedWrite as error:
+                refused.append(error)
+
+    call = Call(lambda: db.write(waits))
+    steps.wait_for("inside")
+    futures = [db.submit(partial(_insert, name="b"))]
+    steps.mark("submitted")
+    call.result()
+    assert len(refused) == 2
+    assert futures[0].result(LIMIT_S) == "b"
+
+
+def test_polling_a_future_leaves_nothing_behind(db: Database) -> None:
+    """Each time-out takes its sleeper with it."""
+    held = Held(db)
+    future = db.submit(partial(_insert, name="a"))
+    for timeout_s in (0, 0.0001) * 50:
+        with pytest.raises(TimeoutError):
+            future.result(timeout_s)
+    assert isinstance(future, WriteFuture)
+    assert len(future._sleep._sleepers) == 0
+    held.let_go()
+    future.result(LIMIT_S)

@@ -336,9 +336,15 @@ def test_callbacks_of_a_submitted_request_run_before_it_is_told(db: Database) ->
         tx.after_commit(lambda: seen.append(threading.get_ident()))
         return "done"
 
-    assert db.submit(work).result(LIMIT_S) == "done"
+    held = Held(db)
+    future = db.submit(work)
+    future.add_done_callback(lambda _future: seen.append("done callback"))
+    held.let_go()
+    assert future.result(LIMIT_S) == "done"
     assert seen[0] == 1
     assert seen[1] != threading.get_ident()
+    wait_until(lambda: seen[2:] == ["done callback"], "the done callback")
+    db.execute("DELETE FROM item WHERE name = 'held'")
     assert names(db) == ["a", "by the callback"]
 
 

@@ -3,10 +3,13 @@
 G1  Submitted functions run on one thread, in the order of their coming and in the same line as all others, each in a
     copy of the context in which it was submitted. That thread takes the role for all of them: `line`, seats.
 G2  Each future has exactly one outcome: a result or an error once it is committed, a time-out or a refusal where
-    nothing ran, a cancellation. `_tell` is given each ticket once, by whoever took it from the seat's ``told``.
-G3  No code of a user's runs with the role, but for the functions themselves: outcomes are set by the running thread
-    where nobody is to be called back, and otherwise by a second thread, which calls back. So a callback may take its
-    time, and may write.
+    nothing ran, a cancellation. `_tell` is given each ticket by whoever took it from the seat's ``told``; a second
+    time does nothing.
+G3  No code of a user's runs with the role, but for the functions themselves: callbacks run on a second thread, and may
+    take their time, write, and wait. Those of ``after_commit`` run before the outcome is told. But where that thread
+    itself waits for a future, in a callback, outcomes are told first: it would wait for itself.
+G4  Whatever a callback raises, the next one is called.
+G5  The second thread ends after the first. What comes when it has ended is called by a thread of its own.
 
 Both threads are started at the first need. Neither has a lock but the line's.
 """
@@ -14,22 +17,25 @@ Both threads are started at the first need. Neither has a lock but the line's.
 from __future__ import annotations
 
 import contextvars
+import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar, cast
 
 from . import clock
 from .connection import Connection
 from .errors import WriteTimeout
 from .futures import WriteFuture
-from .helpers import Helper
+from .helpers import Helper, apart
 from .requests import Function, Request
 from .tickets import Seat, Ticket
 from .transaction import Transaction
 from .writer import Writer
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class Submitted(Function):
@@ -51,11 +57,6 @@ class Submitted(Function):
         """Return what the function returned, in its context."""
         return self._context.run(super().run, connection)
 
-    @property
-    def has_callbacks(self) -> bool:
-        """Whether a user's code is to be called with the outcome."""
-        return self.callbacks is not None or self.future.has_callbacks
-
 
 class Background:
     """The threads of one database's submitted requests."""
@@ -64,10 +65,13 @@ class Background:
         """Serve what is submitted to *writer*."""
         self._writer = writer
         self._seat: Seat[Request] = Seat()
-        self._done: deque[Ticket[Request]] = deque()  # to be told by the second thread
-        self._calls: deque[Callable[[], object]] = deque()  # to be called by it
+        self._calls: deque[Callable[[], object]] = deque()  # of the second thread
+        # Committed, and not told before their callbacks have run. Who adds looks at _waits after it, and who sets that
+        # looks here after it; who takes one out tells it.
+        self._untold: dict[Ticket[Request], Submitted] = {}
+        self._waits = False  # the second thread waits for a future, in a callback
         name = writer.path.name
-        self._runner = Helper(f"onewriter-submit-{name}", self._run, self._seat.wake)
+        self._runner = Helper(f"onewriter-submit-{name}", self._run, self._seat.wake, self._leave)
         self._caller = Helper(f"onewriter-callbacks-{name}", self._call_back)
         writer.tell_seat = self._tell_all
 
@@ -79,7 +83,7 @@ class Background:
         """
         line = self._writer.line
         future: WriteFuture[object] = WriteFuture(
-            self._writer.presence, lambda: self._writer.withdraw(ticket), self._later
+            self._writer.presence, lambda: self._writer.withdraw(ticket), self._later, self._about_to_wait
         )
         ticket: Ticket[Request] = Ticket(Submitted(work, future), timeout_s, portable=False, alone=alone)
         ticket.line, ticket.seat, ticket.wake = line, self._seat, self._seat.wake
@@ -87,20 +91,16 @@ class Background:
         self._writer.submit(ticket)
         return cast("WriteFuture[T]", future)
 
-    def is_here(self) -> bool:
-        """Whether the calling thread is the one that calls back."""
-        return self._caller.is_here()
-
     def end(self, deadline: float) -> bool:
         """End both threads when all is told, up to *deadline*; the line is closed, and refuses what waits."""
         ended = self._runner.end(deadline)
         self._tell_all()  # where a function that does not return keeps the thread, this one tells the rest
-        return self._caller.end(deadline) and ended
+        return ended and self._caller.end(deadline)  # else the first thread ends the second: `_leave`
 
     def disown(self) -> list[object]:
         """In a forked child: end the futures that are not done; return what must be kept (see `forks`)."""
         writer = self._writer
-        tickets = [*writer.line.tickets(), *writer.batch.members, *self._seat.told, *self._done]
+        tickets = [*writer.line.tickets(), *writer.batch.members, *self._seat.told, *self._untold]
         for ticket in tickets:
             if isinstance(ticket.work, Submitted):
                 ticket.work.future.disown()
@@ -130,32 +130,68 @@ class Background:
     def _tell(self, ticket: Ticket[Request]) -> None:
         work = ticket.work
         assert isinstance(work, Submitted), "not of this seat"
-        if work.has_callbacks or _settle(ticket, work.future):
-            self._done.append(ticket)
-            self._caller.start()
-            self._caller.nudge()
+        if work.future.has_waiters:
+            # Not here, where the role may be: the lock of who waits for several may be left locked by an interrupt.
+            apart("outcomes", self._settle, ticket, work)
+        else:
+            self._settle(ticket, work)
+
+    def _settle(self, ticket: Ticket[Request], work: Submitted) -> None:
+        if ticket.error is None and work.callbacks is not None and not work.future.done():
+            self._untold[ticket] = work
+            self._later(partial(self._finish, ticket, work))
+            if self._waits:
+                self._tell_untold()
+        elif self._outcome(ticket, work):
+            self._later(work.future.call_back)
+
+    def _outcome(self, ticket: Ticket[Request], work: Submitted) -> bool:
+        error, ticket.error = ticket.error, None  # no cycle through the traceback
+        return work.future.settle(ticket.value, error)
 
     def _later(self, call: Callable[[], object]) -> None:
         self._calls.append(call)
-        self._caller.start()
-        self._caller.nudge()
+        if self._caller.has_ended():
+            apart("callbacks", self._call_back)  # G5
+        else:
+            self._caller.start()
+            self._caller.nudge()
+
+    def _leave(self) -> None:
+        """End the second thread: the first, whose last words these are, has ended."""
+        self._caller.stop()
 
     # --- on the calling-back thread
 
-    def _call_back(self) -> float:
-        while self._done:
-            ticket = self._done.popleft()
-            work = ticket.work
-            assert isinstance(work, Submitted), "not of this seat"
-            if ticket.error is None and not work.future.done():
-                work.committed(self._writer.path)
-            _settle(ticket, work.future)
+    def _finish(self, ticket: Ticket[Request], work: Submitted) -> None:
+        try:
+            work.committed(self._writer.path)
+        finally:
+            if self._untold.pop(ticket, None) is not None:
+                self._outcome(ticket, work)
             work.future.call_back()
-        while self._calls:
-            self._calls.popleft()()
+
+    def _about_to_wait(self) -> None:
+        """Have outcomes told first from now on, if it is this thread that is going to wait."""
+        if self._caller.is_here():
+            self._waits = True
+            self._tell_untold()
+
+    def _tell_untold(self) -> None:
+        with suppress(KeyError):  # another thread may take the last one
+            while self._untold:
+                ticket, work = self._untold.popitem()
+                self._outcome(ticket, work)
+
+    def _call_back(self) -> float:
+        with suppress(IndexError):  # another thread may take the last one
+            while self._calls:
+                call = self._calls.popleft()
+                self._waits = False
+                try:
+                    call()
+                except BaseException:  # noqa: BLE001 - G4
+                    _log.exception(
+                        "%s: a callback ended with an exception that ends threads", self._writer.path
+                    )
         return clock.NEVER
-
-
-def _settle(ticket: Ticket[Request], future: WriteFuture[object]) -> bool:
-    error, ticket.error = ticket.error, None  # no cycle through the traceback
-    return future.settle(ticket.value, error)

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -80,6 +81,7 @@ class Batch:
         self._line = line
         self._config = config
         self._path = path
+        self._main = threading.main_thread().ident
         self._checkpointed = 0  # what `pages_written` was at the last checkpoint
         self.members: list[Ticket[Request]] = []
         self._opened_at = 0.0
@@ -125,11 +127,11 @@ class Batch:
         started = clock.now()
         try:
             self._connection.commit()
-        except Exception as error:  # a commit hook of on_connect may raise anything
-            if self._connection.committed:
-                raise  # an interrupt struck after it (B5)
-            self._commit_failed(members, error)
-            return
+        except Exception as error:  # noqa: BLE001 - a hook of on_connect may raise anything
+            if not self._connection.committed:
+                self._commit_failed(members, error)
+                return
+            self._came_late(error)
         self._line.finish(members)
         self.members = []
         self._count(started, len(members))
@@ -156,7 +158,8 @@ class Batch:
                 self._connection.rollback()
                 if self._may_be_durable(error):
                     raise self._unknown() from error
-            raise
+                raise
+            self._came_late(error)
         self._count(started, 1)
 
     def recover(self, ticket: Ticket[Request]) -> None:
@@ -212,6 +215,7 @@ class Batch:
                 connection.release()
         except BaseException as error:
             ticket.error = error
+            ticket.struck = not isinstance(error, Exception) and threading.get_ident() == self._main
             if outer is not None:
                 _cut(error, outer)
             if connection.inherited:
@@ -272,11 +276,15 @@ class Batch:
         self._line.finish(members)
         self.members = []
 
+    def _came_late(self, error: Exception) -> None:
+        """Deal with what was raised when a commit had been made: by a signal handler, which is told, or by a hook."""
+        if threading.get_ident() == self._main and not isinstance(error, Error):
+            raise error  # the handler of interrupts tells the members (B5)
+        _log.warning("%s: raised after a commit, which stands", self._path, exc_info=error)
+
     def _again(self, members: list[Ticket[Request]]) -> None:
         """Have *members* run again, but for those whose run was interrupted: they hear of that, and did nothing."""
-        struck = [
-            each for each in members if each.error is not None and not isinstance(each.error, Exception)
-        ]
+        struck = [each for each in members if each.struck]
         again = [each for each in members if each not in struck]
         self._writes += len(struck)
         self._line.finish(struck)

@@ -4,7 +4,8 @@ N1  A connection is used by one thread at a time; the write line or the reader p
 N2  Every transaction is begun and ended here, by texts that no caller's SQL can have (see `guard`).
 N3, N4: see `executor`.
 N5  Whether a transaction was committed is told by `committed`, which is set by the very call that commits: no Python
-    code runs between the two, and so no interrupt (Ctrl-C, a signal handler that raises) comes between them.
+    code runs between the two, and so no interrupt (Ctrl-C, a signal handler that raises) comes between them. Where a
+    user's hook or VFS runs inside that call and raises when all is done, the data's version tells.
 N6  An interrupt may leave any method here at any of its steps; `recover` then makes the connection good for the next.
 """
 
@@ -62,6 +63,12 @@ class Connection(Executor):
         )
         self._commits: list[object] = []  # empty until the transaction that was begun last is committed (N5)
         self._main = threading.main_thread().ident
+        # Whether a user's code may run inside a COMMIT, beside a commit hook, which can still prevent it.
+        self._has_guests = (
+            config.on_connect is not None or config.vfs is not None or bool(apsw.connection_hooks)
+        )
+        self._version = 0  # of the data, before the COMMIT
+        self._foreign_keys = True
         if not read_only:
             self._apsw.wal_autocheckpoint(0)  # it would run inside the COMMIT
 
@@ -87,6 +94,7 @@ class Connection(Executor):
     def begin_read(self, deadline: float) -> bool:
         """Begin a read transaction and fix its snapshot; False where locks were in the way past *deadline*."""
         self.busy_until = deadline
+        self.killed_by = None
         try:
             self._own(_BEGIN_READ)
             self._own(FIX_SNAPSHOT)
@@ -107,14 +115,30 @@ class Connection(Executor):
             if interruptible:
                 # SQLite may ask it once more when all is committed, and an interrupt in it would look like a failure.
                 self._apsw.set_progress_handler(None)
+            if self._has_guests:
+                self._version = self._apsw.data_version()
             self._commits.extend(map(self._cursor.execute, _COMMITS))
         except apsw.Error as error:
+            self._look_closer()
             raise translate(error, None) from error
+        except BaseException:
+            self._look_closer()
+            raise
         finally:
             self._guard.trusted = False
             if interruptible:
                 self._apsw.set_progress_handler(self._overdue, STEPS)
         self._begun = False
+
+    def _look_closer(self) -> None:
+        """After a COMMIT that raised: find out whether it was made all the same (N5).
+
+        The version changes with a commit of this connection too, unlike the pragma's (https://sqlite.org/c3ref/
+        c_fcntl_begin_atomic_write.html#sqlitefcntldataversion); nobody else can commit while it has the write lock.
+        """
+        if self._has_guests and self._apsw.get_autocommit() and self._apsw.data_version() != self._version:
+            self._commits.append(None)
+            self._begun = False
 
     @property
     def committed(self) -> bool:
@@ -132,6 +156,8 @@ class Connection(Executor):
         self._apsw.set_progress_handler(self._overdue, STEPS)
         self._apsw.set_busy_handler(self._keep_waiting)
         self.rollback()
+        if not self._foreign_keys:
+            self.set_foreign_keys(on=True)
         self._guard.trusted = False
         self.end_request()
 
@@ -265,6 +291,12 @@ class Connection(Executor):
                     backup.step(-1)
         except apsw.Error as error:
             raise translate(error, None) from error
+
+    def set_foreign_keys(self, *, on: bool) -> None:
+        """Have foreign keys enforced or not; does nothing inside a transaction. `recover` has them enforced again."""
+        self._foreign_keys = False
+        self.run_unguarded(f"PRAGMA foreign_keys = {'ON' if on else 'OFF'}")
+        self._foreign_keys = on
 
     def vacuum(self, deadline: float) -> bool:
         """Build the file anew without its free pages; False where another connection kept it locked past *deadline*.

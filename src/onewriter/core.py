@@ -42,6 +42,8 @@ class Core:
         self.background = None if self.writer is None else Background(self.writer)
         self.watch = None if self.writer is None else Watch(self.writer)
         self.is_closed = False  # `close` was called, by whomever
+        if self.writer is not None:
+            self.writer.at_end = self._writer_ended
         self._forgotten = closed_lock()  # news for who has forgotten it
 
     def check_outside(self) -> None:
@@ -68,6 +70,13 @@ class Core:
             if ended:
                 self.watch.end(deadline)
         if ended:  # while anybody is at work, what it does counts as a write of this file
+            self._presence.release(self._readers)
+
+    def _writer_ended(self) -> None:
+        """Do, on whichever thread was the last to write, what `close` has to leave to it (O2)."""
+        if self.watch is not None:
+            self.watch.stop()
+        if self.is_closed and self._readers.is_empty:
             self._presence.release(self._readers)
 
     def close_at_exit(self, deadline: float) -> None:

@@ -163,7 +163,7 @@ class Database(Reading):
         assert watch is not None, "a database for writing has it"
         timeout_s = clock.duration(timeout_s, self.config.write_timeout_s)
         connect = partial(_connect, self.path, self.config, self._durability, read_only=False)
-        return UnsafeConnection(writer, timeout_s, connect, watch)
+        return UnsafeConnection(writer, timeout_s, connect, watch, self)
 
     # --- the file
 

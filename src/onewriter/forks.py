@@ -44,7 +44,7 @@ class Inheritable(Protocol):
         ...
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler may come back in: to shed twice does no harm
 _open: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _handles: weakref.WeakSet[Inheritable] = weakref.WeakSet()
 _inherited: list[Inheritable] = []  # guarded by _lock
@@ -80,7 +80,7 @@ def shed_inherited(path: Path) -> None:
 
 def _after_fork() -> None:
     global _lock  # noqa: PLW0603 - another thread of the parent may have held it
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     presence.forget_all()
     holders = [holder.disown() for holder in list(_open)]
     handles = list(_handles)

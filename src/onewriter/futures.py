@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from operator import attrgetter
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from . import clock
 from .errors import ForkedDatabase, NestedWrite
@@ -24,6 +24,7 @@ from .locks import closed_lock, wake_up
 from .presence import Presence
 
 T = TypeVar("T")
+_FINISHED = frozenset({"CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"})
 _log = logging.getLogger(__name__)
 
 
@@ -50,9 +51,26 @@ class _Condition:
         self._sleepers.append(wake)
         return wake
 
+    def forget(self, wake: threading.Lock) -> None:
+        """Drop what `sleeper` returned: nobody sleeps on it any more."""
+        with suppress(ValueError):
+            self._sleepers.remove(wake)
+
     def notify_all(self) -> None:
         while self._sleepers:
             wake_up(self._sleepers.popleft())
+
+
+class _Waiters(list[object]):
+    """Those who wait for several futures; whoever would wait inside a write is refused (Q3)."""
+
+    def __init__(self, future: WriteFuture[T]) -> None:
+        super().__init__()
+        self._check = future.check_wait
+
+    def append(self, waiter: object, /) -> None:
+        self._check()
+        super().append(waiter)
 
 
 class WriteFuture(Future[T]):
@@ -63,13 +81,19 @@ class WriteFuture(Future[T]):
         presence: Presence,
         leave: Callable[[], object],
         later: Callable[[Callable[[], object]], object],
+        wait: Callable[[], object],
     ) -> None:
-        """Use *leave* to give up the place in line; *later* has a function called by a thread that has no role."""
+        """Use *leave* to give up the place in line; *later* has a function called by a thread that has no role.
+
+        *wait* is called by a thread that is going to wait.
+        """
+        self._before_wait = wait
         super().__init__()
         self._presence = presence
         self._leave = leave
         self._later = later
         self._sleep = self._renew()
+        self._waiters = cast("Any", _Waiters(self))
         # No lock: a thread that adds a callback looks at _told after it, one that tells looks for callbacks after it;
         # who takes a callback out calls it. Who takes the one thing out of _first asks for the state to change.
         self._told = False  # from here on callbacks are called at once
@@ -134,11 +158,22 @@ class WriteFuture(Future[T]):
 
     @property
     def has_callbacks(self) -> bool:
-        """Whether somebody is to be called back as things stand, or waits for several futures.
+        """Whether somebody is to be called back as things stand."""
+        return bool(self._calls)
 
-        Those who wait by ``concurrent.futures.wait`` have a lock of their own, which an interrupt may leave locked.
-        """
-        return bool(self._calls) or bool(self._waiters)
+    @property
+    def has_waiters(self) -> bool:
+        """Whether somebody waits for several futures: with a lock of his own, which an interrupt may leave locked."""
+        return bool(self._waiters)
+
+    def check_wait(self) -> None:
+        """Refuse to wait inside a write (Q3); the calling thread may have the future's condition."""
+        if self._state in _FINISHED:
+            return
+        if self._presence.is_writing():
+            msg = "waiting for a submitted write inside a write, which it waits for: wait when that has ended"
+            raise NestedWrite(msg)
+        self._before_wait()
 
     def call_back(self) -> None:
         """Call those who want to be called; the future is done."""
@@ -171,13 +206,17 @@ class WriteFuture(Future[T]):
             fn(self)
         except Exception:  # noqa: BLE001 - it is a caller's
             _log.exception("a callback of %r raised", self)
+        except BaseException:
+            self._later(self.call_back)  # the others are called all the same
+            raise
 
     def _wait(self, timeout: float | None) -> None:
         if self.done():
             return
-        if self._presence.is_writing():
-            msg = "waiting for a submitted write inside a write, which it waits for: wait when that has ended"
-            raise NestedWrite(msg)
+        self.check_wait()
+        if timeout is not None and timeout <= 0:
+            raise TimeoutError
         wake = self._sleep.sleeper()
         if not self.done() and not wake.acquire(timeout=clock.limit(timeout)):
+            self._sleep.forget(wake)
             raise TimeoutError

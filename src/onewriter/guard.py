@@ -68,6 +68,7 @@ _CREATES_TEMP = frozenset(
 _SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_temp_master"})
 _TRUE = frozenset({"on", "true", "yes"})
 _READS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE})
+_TEMP_PRAGMA: Final = "a pragma of the schema temp would change the connection for all"
 WOULD_WRITE: Final = "it would write; writes go through db.execute() or db.write()"
 
 
@@ -112,7 +113,7 @@ class Guard:
         if action == apsw.SQLITE_FUNCTION:
             return _refuse("load_extension") if two == "load_extension" else None
         if action == apsw.SQLITE_PRAGMA:
-            return self._pragma(one.lower(), two)
+            return self._pragma(one.lower(), two) if schema != "temp" or two is None else _TEMP_PRAGMA
         # "CREATE TABLE temp.x" has the code of an ordinary table: that a TEMP object is written down tells of it.
         if action in _CREATES_TEMP or (
             action == apsw.SQLITE_INSERT and schema == "temp" and one in _SCHEMA_TABLES

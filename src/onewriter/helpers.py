@@ -7,19 +7,34 @@ handler runs on them.
 from __future__ import annotations
 
 import _thread
+import logging
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from . import clock
 from .errors import OperationalError
 from .locks import closed_lock, wake_up
 
+_log = logging.getLogger(__name__)
+_PAUSE_S: Final = 1.0  # after a failure
+
 
 class Helper:
     """One thread that calls a function each time it is woken, and at the moment that the function named last."""
 
-    def __init__(self, name: str, work: Callable[[], float], wake: threading.Lock | None = None) -> None:
-        """Name the thread *name*; *work* returns the moment at which it is to be called again without being woken."""
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], float],
+        wake: threading.Lock | None = None,
+        leave: Callable[[], object] | None = None,
+    ) -> None:
+        """Name the thread *name*; *work* returns the moment at which it is to be called again without being woken.
+
+        *leave* is called when the thread ends.
+        """
+        self._leave = leave
         self._work = work
         self._wake = closed_lock() if wake is None else wake
         self._wanted = True
@@ -51,6 +66,10 @@ class Helper:
         """Whether the calling thread is this one."""
         return threading.get_ident() == self._thread.ident
 
+    def has_ended(self) -> bool:
+        """Whether it was told to end, and may do no more of what comes now."""
+        return not self._wanted
+
     def stop(self) -> None:
         """Have the function called once more, and the thread end; waits for nothing."""
         self._wanted = False
@@ -80,9 +99,18 @@ class Helper:
     def _run(self) -> None:
         wake_up(self._begun)
         while self._wanted:
-            until = self._work()
+            until = self._work_safely()
             self._wake.acquire(timeout=clock.wait_s(until))
-        self._work()
+        self._work_safely()
+        if self._leave is not None:
+            self._leave()
+
+    def _work_safely(self) -> float:
+        try:
+            return self._work()
+        except BaseException:  # noqa: BLE001 - the thread must live
+            _log.exception("%s failed, and goes on", self._thread.name)
+            return clock.now() + _PAUSE_S
 
 
 def apart(name: str, call: Callable[..., object], *arguments: object) -> None:

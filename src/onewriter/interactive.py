@@ -145,9 +145,18 @@ class UnsafeConnection:
     """
 
     def __init__(
-        self, writer: Writer, timeout_s: float, connect: Callable[[float], Connection], watch: Watch
+        self,
+        writer: Writer,
+        timeout_s: float,
+        connect: Callable[[float], Connection],
+        watch: Watch,
+        owner: object,
     ) -> None:
-        """Wait for the turn up to *timeout_s* seconds, and open the connection with *connect*, given a deadline."""
+        """Wait for the turn up to *timeout_s* seconds, and open the connection with *connect*, given a deadline.
+
+        *owner* lives as long.
+        """
+        self._owner = owner
         self._turn = Turn(writer, timeout_s)
         self._writer = writer
         self._timeout_s = timeout_s

@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from . import clock
-from .locks import closed_lock, let_go, wake_up
+from .locks import closed_lock, is_mine, let_go, wake_up
 from .tickets import Seat, State, Ticket, tell
 
 W = TypeVar("W")
@@ -298,6 +298,10 @@ class Line(Generic[W]):
         return waiting if self.holder is None or self.holder in waiting else [self.holder, *waiting]
 
     # --- after an interrupt (L7)
+
+    def is_mine(self) -> bool:
+        """Whether the calling thread is inside one of these methods: then this is a signal handler, or a finalizer."""
+        return is_mine(self._lock)
 
     def let_go(self) -> None:
         """Make good what an interrupt of the calling thread has left: the lock, and news that was not given."""

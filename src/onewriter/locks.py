@@ -6,6 +6,9 @@ Plain locks are used, not conditions: an interrupt can leave a condition locked.
 from __future__ import annotations
 
 import threading
+from operator import methodcaller
+
+_is_owned = methodcaller("_is_owned")  # what Python's own conditions ask a lock
 
 
 def closed_lock() -> threading.Lock:
@@ -22,6 +25,11 @@ def wake_up(wake: threading.Lock) -> None:
             wake.release()
     except RuntimeError:
         pass  # another thread gave it at the same moment
+
+
+def is_mine(lock: threading.RLock) -> bool:
+    """Whether the calling thread has *lock*: a signal handler or a finalizer has interrupted it in there, then."""
+    return bool(_is_owned(lock))
 
 
 def let_go(lock: threading.RLock) -> None:

@@ -23,6 +23,7 @@ from typing import Final, cast
 from . import clock, statements
 from .connection import Connection
 from .errors import Error, MigrationError, ProgrammingError, Ran, WriteTimeout
+from .requests import call_back, check_finished, check_function
 from .transaction import Transaction
 from .turns import Turn
 from .values import Params, Row
@@ -158,10 +159,14 @@ def apply(writer: Writer, path: Path, migrations: Iterable[Migration], timeout_s
     """
     checked = check(migrations)
     deadline = clock.now() + timeout_s
-    with Turn(writer, timeout_s) as connection:
-        _warn(path, _compare(connection, checked))
-        for each in checked:
-            _apply_one(writer, connection, path, each, deadline)
+    callbacks: list[Callable[[], object]] = []
+    try:
+        with Turn(writer, timeout_s) as connection:
+            _warn(path, _compare(connection, checked))
+            for each in checked:
+                callbacks += _apply_one(writer, connection, path, each, deadline)
+    finally:  # of those that were committed
+        call_back(callbacks, path)
 
 
 def status(connection: Connection, migrations: Iterable[Migration]) -> MigrationStatus:
@@ -228,22 +233,22 @@ def _warn(path: Path, state: MigrationStatus) -> None:
 
 def _apply_one(
     writer: Writer, connection: Connection, path: Path, migration: Migration, deadline: float
-) -> None:
-    """Apply *migration* unless it is there, in a transaction of its own (M2)."""
+) -> list[Callable[[], object]]:
+    """Apply *migration* unless it is there, in a transaction of its own (M2); return what it gave to after_commit."""
     if _is_applied(connection, migration):
-        return
-    if migration.rebuild:
-        connection.run_unguarded("PRAGMA foreign_keys = OFF")  # does nothing inside a transaction
+        return []
     try:
+        if migration.rebuild:
+            connection.set_foreign_keys(on=False)
         if not connection.begin_write(deadline):
             msg = f"{path}: another process kept the file's write lock while migration {migration.version} waited"
             raise WriteTimeout(msg, held_by="stranger")
         if _is_applied(connection, migration):
             connection.rollback()
-            return
+            return []
         connection.start_request()
         connection.unlimited()
-        _run(connection, migration)
+        callbacks = _run(connection, migration)
         _record(connection, migration)
         _commit(writer, migration)
     except BaseException:
@@ -251,8 +256,9 @@ def _apply_one(
         raise
     finally:
         if migration.rebuild:
-            connection.run_unguarded("PRAGMA foreign_keys = ON")
+            connection.set_foreign_keys(on=True)
     _log.info("%s: applied migration %d (%s)", path, migration.version, migration.name)
+    return callbacks
 
 
 def _is_applied(connection: Connection, migration: Migration) -> bool:
@@ -262,17 +268,19 @@ def _is_applied(connection: Connection, migration: Migration) -> bool:
     return bool(_ask(connection, sql, (migration.version,)))
 
 
-def _run(connection: Connection, migration: Migration) -> None:
+def _run(connection: Connection, migration: Migration) -> list[Callable[[], object]]:
+    callbacks: list[Callable[[], object]] = []
     try:
         if isinstance(migration.sql, str):
             for statement in statements.split(migration.sql):
                 _run_statement(connection, migration, statement)
         else:
-            _run_function(connection, migration, migration.sql)
+            callbacks = _run_function(connection, migration, migration.sql)
     finally:
         connection.end_request()
     if migration.rebuild:
         _check_foreign_keys(connection, migration)
+    return callbacks
 
 
 def _run_statement(connection: Connection, migration: Migration, statement: statements.Statement) -> None:
@@ -285,17 +293,19 @@ def _run_statement(connection: Connection, migration: Migration, statement: stat
 
 def _run_function(
     connection: Connection, migration: Migration, work: Callable[[Transaction], object]
-) -> None:
+) -> list[Callable[[], object]]:
     transaction = Transaction(connection)
     try:
-        work(transaction)
+        check_function(work)
+        check_finished(work(transaction))
         connection.check_alive()
     except Exception as error:
         statement = error.sql if isinstance(error, Error) else None
         problem = f"failed: {str(error) or type(error).__name__}"
         raise _failure(migration, problem, statement=statement) from error
     finally:
-        transaction.end()
+        callbacks = transaction.end()
+    return callbacks or []
 
 
 def _check_foreign_keys(connection: Connection, migration: Migration) -> None:

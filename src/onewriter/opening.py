@@ -13,8 +13,9 @@ from . import migrations as migrating
 from .config import Config, Durability, check_config, check_durability
 from .connection import Connection
 from .database import Database
-from .errors import CannotOpen, NestedWrite, ProgrammingError
+from .errors import CannotOpen, MisuseError, NestedWrite, ProgrammingError
 from .handle import check_database
+from .locks import is_mine
 from .migrations import Migration
 
 _log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def _try_reader(path: Path, config: Config, durability: Durability) -> None:
     Connection(path, config=config, durability=durability, read_only=True, deadline=deadline).close()
 
 
-_opening = threading.Lock()
+_opening = threading.RLock()  # re-entrant only so that it can be told whose it is
 
 
 def _prepare(path: Path, config: Config, *, read_only: bool) -> None:
@@ -96,6 +97,9 @@ def _prepare(path: Path, config: Config, *, read_only: bool) -> None:
         files.check_readable(path)
         check_database(path, config.vfs)
         return
+    if is_mine(_opening):
+        msg = f"cannot open {path}: a signal handler or a finalizer asks for it in the middle of another opening"
+        raise MisuseError(msg)
     with _opening:  # so that no other thread has open what is created and closed here
         if files.look_at(path) is None:
             files.make_folder(path.parent)
@@ -124,7 +128,7 @@ def _warn_of_links(path: Path) -> None:
 
 def _after_fork() -> None:
     global _opening  # noqa: PLW0603 - another thread of the parent may have held it
-    _opening = threading.Lock()
+    _opening = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork)

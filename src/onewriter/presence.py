@@ -6,15 +6,19 @@ to the file, not to the object.
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from .errors import CannotOpen, NestedWrite
 from .locks import let_go
 
+_log = logging.getLogger(__name__)
 _frames = sys._current_frames  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - it is documented
 
 
@@ -27,6 +31,13 @@ class Pending(Protocol):
         ...
 
 
+class _Engaged:
+    is_over = False
+
+
+_ENGAGED = _Engaged()
+
+
 class Presence:
     """The threads that write to one file.
 
@@ -37,27 +48,45 @@ class Presence:
             identifier comes again: what counts is whether the request is over.
     """
 
-    __slots__ = ("_key", "_users", "writing")
+    __slots__ = ("_key", "_users", "_warned", "writing")
 
     def __init__(self, key: tuple[int, int]) -> None:
         """Begin with none; *key* is the file's."""
         self._key = key
+        self._warned: Pending | None = None  # of whom was complained last
         self._users: set[object] = set()  # open databases; guarded by the module's _lock
         self.writing: dict[int, Pending] = {}
+
+    @contextmanager
+    def engaged(self) -> Generator[None]:
+        """Have the calling thread, one of the library's own, refused whatever it asks of the file for a block.
+
+        A user's code may come to run on it: the handler of a log, a finalizer.
+        """
+        me = threading.get_ident()
+        self.writing[me] = _ENGAGED
+        try:
+            yield
+        finally:
+            self.writing.pop(me, None)
 
     def is_writing(self) -> bool:
         """Whether the calling thread is writing."""
         request = self.writing.get(threading.get_ident())
         return request is not None and not request.is_over
 
-    def where_is(self, request: Pending) -> tuple[str, str]:
-        """Return the name of the thread that *request* is for, and its stack at this moment."""
+    def warn_of(self, request: Pending, path: Path, how_long: str) -> None:
+        """Log, once a request, that it keeps the file's write turn, and where its thread is."""
+        if self._warned is request:
+            return
+        self._warned = request
         ident = next((ident for ident, each in list(self.writing.items()) if each is request), None)
         name = next(
             (each.name for each in threading.enumerate() if each.ident == ident), "a thread that ended"
         )
         frame = _frames().get(ident) if ident is not None else None
-        return name, "".join(traceback.format_stack(frame)) if frame is not None else ""
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+        _log.warning("%s: %s has held the write turn %s\n%s", path, name, how_long, stack)
 
     def retain(self, user: object) -> None:
         """Note that *user* has the file open; `of` has the lock."""

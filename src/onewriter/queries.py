@@ -21,6 +21,11 @@ class Source(Protocol):
         """Whether this is a forked child, and it is the parent's."""
         ...
 
+    @property
+    def killed_by(self) -> BaseException | None:
+        """What ended the transaction under its user, if anything is known to."""
+        ...
+
     def rows(self, sql: str, params: Params, /) -> list[Row]:
         """Run one statement to its end and return its rows."""
         ...

@@ -27,7 +27,7 @@ from pathlib import Path
 from . import clock
 from .connection import Connection
 from .errors import DatabaseClosed, Error, NestedRead, ReadTimeout
-from .locks import closed_lock, let_go, wake_up
+from .locks import closed_lock, is_mine, let_go, wake_up
 from .samples import Samples, Spread
 
 _log = logging.getLogger(__name__)
@@ -85,6 +85,9 @@ class Readers:
             NestedRead: the calling thread itself holds all of them.
             DatabaseClosed: the pool is closed.
         """
+        if is_mine(self._lock):
+            msg = f"{self._path}: a read inside the library's own bookkeeping, from a signal handler or a finalizer"
+            raise NestedRead(msg)
         loan = _Loan()
         try:
             try:
@@ -136,9 +139,16 @@ class Readers:
             with self._lock, suppress(ValueError):
                 self._idle.remove(connection)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no reader is open or lent at this moment."""
+        return not self._lent and not self._idle
+
     def is_held_here(self) -> bool:
         """Whether the calling thread has a reader: to wait for that one would be to wait for itself."""
         me = threading.get_ident()
+        if is_mine(self._lock):
+            return True
         try:
             with self._lock:
                 return any(loan.thread == me for loan in self._lent)

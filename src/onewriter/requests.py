@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from .connection import Connection
 from .errors import MisuseError, ProgrammingError
 from .transaction import Transaction
-from .values import Params, freeze
+from .values import Params, freeze, plain
 
 _log = logging.getLogger(__name__)
 _LAZY: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
@@ -69,7 +69,7 @@ class Statement(_Data):
 
     def __init__(self, sql: str, params: Params) -> None:
         """Take *sql* and *params*, which another thread may come to run."""
-        self._sql = sql
+        self._sql = plain(sql)
         self._params = freeze(params)
 
     def run(self, connection: Connection) -> object:
@@ -84,7 +84,7 @@ class ManyStatements(_Data):
 
     def __init__(self, sql: str, rows: Iterable[Params]) -> None:
         """Copy *rows*: they may be read by another thread, later."""
-        self._sql = sql
+        self._sql = plain(sql)
         self._rows = [freeze(params) for params in rows]
 
     def run(self, connection: Connection) -> object:
@@ -146,12 +146,17 @@ class Function:
 
 
 def call_back(callbacks: Iterable[Callable[[], object]], path: Path) -> None:
-    """Call each of *callbacks* in order; one that raises is logged."""
+    """Call each of *callbacks* in order; one that raises is logged. An interrupt is raised when all were called."""
+    interrupt: BaseException | None = None
     for callback in callbacks:
         try:
             callback()
-        except Exception:  # noqa: BLE001 - it is a caller's
+        except BaseException as error:  # noqa: BLE001 - it is a caller's
             _log.exception("%s: a callback of after_commit raised; the commit stands", path)
+            if not isinstance(error, Exception):
+                interrupt = interrupt or error
+    if interrupt is not None:
+        raise interrupt
 
 
 def check_function(work: object) -> None:

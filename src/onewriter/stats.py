@@ -52,7 +52,7 @@ def gather(writer: Writer | None, readers: Readers, path: Path) -> Stats:
     written = writer.stats() if writer else NOTHING_WRITTEN
     reading = readers.stats()
     return Stats(
-        pending=writer.pending if writer else 0,
+        pending=len(writer.line) if writer else 0,
         writes=written.writes,
         commits=written.commits,
         reruns=written.reruns,

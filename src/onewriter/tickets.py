@@ -88,6 +88,7 @@ class Ticket(Generic[W]):
         portable: another thread than its own may do it.
         alone: nobody may share what it opens.
         started: it has run before, so that it can leave no more.
+        struck: its run ended by an interrupt, which only the main thread has.
         settled: it has its outcome, and is in line again only to be told it in its turn.
         error: what it is to raise, once it is DONE.
         value: what it is to return, once it is DONE.
@@ -98,6 +99,7 @@ class Ticket(Generic[W]):
 
     # Defaults in the class, not in each ticket: a lone write makes one, uses it for little and drops it.
     started = False
+    struck = False
     settled = False
     state = _NEW  # written under the line's lock, or by the holder of the role
     given_up = False  # its thread was interrupted, or held it too long, and has left it

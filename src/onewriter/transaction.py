@@ -35,11 +35,6 @@ class WritingSource(Source, Protocol):
         """Run one statement once for each of *many*."""
         ...
 
-    @property
-    def killed_by(self) -> BaseException | None:
-        """What ended the transaction under its user, if anything is known to."""
-        ...
-
     def killer(self) -> BaseException | None:
         """Find out what ended the transaction under its user, if anything did."""
         ...
@@ -55,6 +50,13 @@ class WritingSource(Source, Protocol):
     def go_back(self, name: str, /) -> None:
         """Undo what was done since the savepoint *name*."""
         ...
+
+
+def _ended(killer: BaseException) -> TransactionEnded:
+    msg = f"SQLite rolled the whole transaction back, so nothing more can be done in it: {killer}"
+    error = TransactionEnded(msg, ran="rolled_back")
+    error.__cause__ = killer
+    return error
 
 
 def check_callback(callback: object) -> None:
@@ -122,6 +124,8 @@ class ReadTransaction:
     def _use(self) -> Source:
         """Return what the SQL of one call goes through (X1)."""
         self._check()
+        if self._source.killed_by is not None:
+            raise _ended(self._source.killed_by)
         return self._source
 
     def _check(self) -> None:
@@ -209,6 +213,5 @@ class Transaction(ReadTransaction):
             self._check()
         killer = source.killed_by
         if killer is not None:
-            msg = f"SQLite rolled the whole transaction back, so nothing more can be done in it: {killer}"
-            raise TransactionEnded(msg, ran="rolled_back") from killer
+            raise _ended(killer)
         return source

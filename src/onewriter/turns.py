@@ -223,8 +223,7 @@ class _Forgotten(weakref.ref[Turn]):
     So no lock is taken wherever the collector comes, and no interrupt comes between (U4).
     """
 
-    __slots__ = ("start",)
-    start: Callable[[], object]
+    start: Callable[[], object] = int  # does nothing, until it is known what
 
 
 _START: Final = methodcaller("start")

@@ -61,7 +61,14 @@ def freeze(params: Params) -> Params:
     if kind is tuple:
         return params
     check_params(params)
-    return dict(params) if isinstance(params, Mapping) else tuple(params)
+    return (
+        {plain(key): value for key, value in params.items()} if isinstance(params, Mapping) else tuple(params)
+    )
+
+
+def plain(text: T) -> T:
+    """Return a text as a string of Python's own class: another's code would run on the thread that uses it."""
+    return text if type(text) is str or not isinstance(text, str) else cast("T", str.__str__(text))
 
 
 class _Scalar(NamedTuple):

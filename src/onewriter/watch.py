@@ -24,7 +24,6 @@ class Watch:
         self._turn: weakref.ref[Turn] | None = None
         self._sleeps_until = 0.0
         self._helper = Helper(f"onewriter-watch-{writer.path.name}", self._look)
-        writer.at_end = self._helper.stop  # a turn that outlives `close` is looked at until it ends
 
     def look_at(self, turn: Turn) -> None:
         """Look at *turn* from now on, until it is over."""
@@ -32,6 +31,10 @@ class Watch:
         self._helper.start()
         if min(turn.hold_until, turn.since + self._writer.config.holder_warn_s) < self._sleeps_until:
             self._helper.nudge()
+
+    def stop(self) -> None:
+        """End the thread, without waiting for it: the writer has ended, and with it every turn."""
+        self._helper.stop()
 
     def end(self, deadline: float) -> bool:
         """Wait for the end of the thread, which comes with that of the writer."""
@@ -44,14 +47,20 @@ class Watch:
         turn = None if seen is None else seen()
         if turn is None or turn.over:
             return self._sleep(seen, clock.NEVER)
+        with (
+            self._writer.presence.engaged()
+        ):  # the log's handler may write, and would wait for this very thread
+            return self._look_at(turn, seen)
+
+    def _look_at(self, turn: Turn, seen: weakref.ref[Turn] | None) -> float:
         now = clock.now()
-        warn_at = turn.since + self._writer.config.holder_warn_s
-        if now >= warn_at:
-            self._writer.warn_of(turn.ticket, f"for {now - turn.since:.3g} s")
-            warn_at = clock.NEVER
         if now >= turn.hold_until:
             turn.expire()
             return self._sleep(seen, clock.NEVER)
+        warn_at = turn.since + self._writer.config.holder_warn_s
+        if now >= warn_at:
+            self._writer.presence.warn_of(turn.ticket, self._writer.path, f"for {now - turn.since:.3g} s")
+            warn_at = clock.NEVER
         return self._sleep(seen, min(warn_at, turn.hold_until))
 
     def _sleep(self, seen: weakref.ref[Turn] | None, until: float) -> float:

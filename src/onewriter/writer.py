@@ -71,7 +71,6 @@ class Writer:
         self._patience_s = min(
             config.holder_warn_s / 2, threading.TIMEOUT_MAX
         )  # between two looks at the holder
-        self._warned: Ticket[Request] | None = None  # the holder that was complained of last
         self._is_ended = False  # whether the connection is closed
         self._ended = closed_lock()  # news of that
 
@@ -136,15 +135,24 @@ class Writer:
             QueueFull: there is none; nothing ran.
             DatabaseClosed: the line is closed.
         """
+        me = threading.get_ident()
         try:
+            self.presence.writing[me] = ticket  # a signal handler that asks for a write meanwhile is refused
             self.enter(ticket)
         except BaseException:
             self.line.let_go()
-            self.line.leave(ticket)
+            self.withdraw(ticket)
             raise
+        finally:
+            self.presence.writing.pop(me, None)
 
     def withdraw(self, ticket: Ticket[Request]) -> None:
-        """Take *ticket* out of the line if it has not started."""
+        """Take *ticket* out of the line if it has not started.
+
+        Where a signal handler or a finalizer interrupted this thread inside the line, it stays, and is passed over.
+        """
+        if self.line.is_mine():
+            return
         try:
             self.line.leave(ticket)
         except BaseException:
@@ -176,7 +184,7 @@ class Writer:
                     how_long = (
                         f"for more than {self.config.holder_warn_s:.3g} s, while {len(line)} requests wait"
                     )
-                    self.warn_of(seen, how_long)
+                    self.presence.warn_of(seen, self.path, how_long)
                 state = line.wait(ticket, self._patience_s)
                 if state is _LEADS or state is _DONE:
                     return state is _LEADS
@@ -184,9 +192,9 @@ class Writer:
             raise self._late(ticket) from None
 
     def is_held_here(self) -> bool:
-        """Whether the calling thread has the role: what it then waits for would wait for it."""
+        """Whether the calling thread has the role, or waits for it: what it then waits for would wait for it."""
         mine = self.presence.writing.get(threading.get_ident())
-        return mine is not None and not mine.is_over and self.line.holder is mine
+        return isinstance(mine, Ticket) and mine.line is self.line and not mine.is_over
 
     def close(self, deadline: float) -> bool:
         """Refuse new requests, let those in line be done until *deadline*, refuse the rest, close the connection.
@@ -214,11 +222,6 @@ class Writer:
         return self.batch.stats()
 
     @property
-    def pending(self) -> int:
-        """How many wait for their turn."""
-        return len(self.line)
-
-    @property
     def busy_retries(self) -> int:
         """How often SQLite said busy to the writing connection, and nobody else heard."""
         return self.connection.busy_retries
@@ -230,14 +233,6 @@ class Writer:
             "(an sqlite3 shell or another process with an open write transaction?)"
         )
         return WriteTimeout(msg, held_by="stranger", ran=ran)
-
-    def warn_of(self, holder: Ticket[Request], how_long: str) -> None:
-        """Log, once a holder, where its thread is."""
-        if self._warned is holder:
-            return
-        self._warned = holder
-        name, stack = self.presence.where_is(holder)
-        _log.warning("%s: %s has held the write turn %s\n%s", self.path, name, how_long, stack)
 
     def _late(self, ticket: Ticket[Request]) -> WriteTimeout:
         if self.connection.waits_for_lock:
@@ -386,6 +381,10 @@ class Writer:
         """Take *ticket* out of the line, or the role over from its thread, which an interrupt struck (W5)."""
         if self.connection.inherited or not self.line.rescue(ticket):
             return
+        with self.presence.engaged():  # a log's handler that writes would wait for this thread
+            self._take_over(ticket)
+
+    def _take_over(self, ticket: Ticket[Request]) -> None:
         ticket.given_up = True  # where a turn was held too long, its thread may write again
         try:
             self.batch.recover(ticket)

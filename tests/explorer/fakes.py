@@ -31,6 +31,10 @@ class FakeLock:
         """Whether *thread* gets it without waiting."""
         return not self._depth or (self._reentrant and self._owner is thread)
 
+    def _is_owned(self) -> bool:
+        """As Python's own re-entrant locks tell their conditions; no point, for who asks has it or has it not."""
+        return bool(self._depth) and self._owner is self._world.current
+
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take it; False where the scheduler has let the time pass."""
         world, me = self._world, self._world.current

@@ -16,6 +16,7 @@ import pytest
 
 from onewriter import (
     background,
+    batch,
     clock,
     futures,
     helpers,
@@ -32,7 +33,7 @@ from tests.explorer.watched import Arrival, Watched, WatchedDeque
 from tests.explorer.world import Thread, here
 
 T = TypeVar("T")
-MODULES = (background, futures, helpers, line, locks, presence, tickets, transaction, turns, writer)
+MODULES = (background, batch, futures, helpers, line, locks, presence, tickets, transaction, turns, writer)
 
 
 class _FakeSeat(tickets.Seat[T]):
