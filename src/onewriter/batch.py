@@ -256,7 +256,7 @@ class Batch:
         self._commits += 1
         self.ended_at = clock.now()
         self._commit_times.add(self.ended_at - started)
-        pages = self._connection.pages_written()
+        pages = self._connection.pages_written()[0]
         if pages - self._checkpointed >= CHECKPOINT_PAGES:
             self._checkpointed = pages
             self.checkpoint()

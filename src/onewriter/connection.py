@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -61,6 +62,9 @@ class Connection(Executor):
             deadline=deadline,
             immutable=immutable,
         )
+        # How many pages this connection has written to the WAL, in the first place: asked at each commit, so without
+        # Python code (https://sqlite.org/c3ref/c_dbstatus_options.html#sqlitedbstatuscachewrite).
+        self.pages_written = partial(self._apsw.status, apsw.SQLITE_DBSTATUS_CACHE_WRITE)
         self._commits: list[object] = []  # empty until the transaction that was begun last is committed (N5)
         self._main = threading.main_thread().ident
         # Whether a user's code may run inside a COMMIT, beside a commit hook, which can still prevent it.
@@ -151,7 +155,7 @@ class Connection(Executor):
         Raises:
             Error: it could not be rolled back.
         """
-        self.waits_for_lock = self._unended = False
+        self.waits_for_lock = self.unended = False
         self.stop_at = self.hold_until = clock.NEVER
         self._apsw.set_progress_handler(self._overdue, STEPS)
         self._apsw.set_busy_handler(self._keep_waiting)
@@ -179,13 +183,6 @@ class Connection(Executor):
                 raise
             msg = f"{self.path}: the checkpoint failed: {error}"
             raise OperationalError(msg) from error
-
-    def pages_written(self) -> int:
-        """Return how many pages this connection has written to the WAL since it was opened.
-
-        https://sqlite.org/c3ref/c_dbstatus_options.html#sqlitedbstatuscachewrite
-        """
-        return self._apsw.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0]
 
     def rollback(self) -> None:
         """Roll back what is open, if anything is; safe after any failure."""

@@ -59,7 +59,7 @@ class Executor(Handle):
         self._statement_timeout_s = config.statement_timeout_s
         self._left_s = clock.NEVER  # of the request's time inside SQLite
         self._begun = False  # a transaction is open, as far as we know
-        self._unended = False  # a statement was begun, and its end not looked at (N3)
+        self.unended = False  # a statement was begun, and its end not looked at (N3)
         self.killed_by: BaseException | None = None  # what made SQLite end the transaction (N3)
         self._nested = 0  # savepoints that the request has set
         self._checked: set[str] = set()  # texts that hold one statement
@@ -92,13 +92,13 @@ class Executor(Handle):
 
     def killer(self) -> BaseException | None:
         """Return what made SQLite end the transaction under its user, if anything did (N3)."""
-        if self._unended:
+        if self.unended:
             self._look_after()
         return self.killed_by
 
     def check_alive(self) -> None:
         """Raise what ended the transaction under its user, if anything did: what that returned then means nothing."""
-        if self._unended:
+        if self.unended:
             self._look_after()
         if self.killed_by is not None:
             raise self.killed_by
@@ -117,14 +117,14 @@ class Executor(Handle):
         """Run one statement to its end and return its rows."""
         if type(sql) is not str or sql not in self._checked or type(params) is not tuple:
             self._check(sql, params)
-        if self._unended:
+        if self.unended:
             self.check_alive()
         started = time.monotonic()
         self.stop_at = started + self._left_s
-        self._unended = True
+        self.unended = True
         try:
             rows: list[Row] = self._cursor.execute(sql, params).fetchall()
-            self._unended = False
+            self.unended = False
             return rows
         except BaseException as error:  # noqa: BLE001 - told apart there
             self._fail(error, sql)
@@ -141,11 +141,11 @@ class Executor(Handle):
             cursor = self._cursor.execute(sql, params)
             first: Row | None = cursor.fetchone()
             if first is None:
-                self._unended = False
+                self.unended = False
                 return [], ()
             names: list[str] = [column[0] for column in cursor.get_description()]
             rows: list[Row] = [first, *cursor.fetchall()]
-            self._unended = False
+            self.unended = False
             return rows, names
         except BaseException as error:  # noqa: BLE001 - told apart there
             self._fail(error, sql)
@@ -180,7 +180,7 @@ class Executor(Handle):
         started = self._start()
         try:
             rows: list[Row] = self._cursor.executemany(sql, counted()).fetchall()
-            self._unended = False
+            self.unended = False
         except BaseException as error:  # noqa: BLE001 - told apart there
             self._fail(error, sql)
         finally:
@@ -203,11 +203,11 @@ class Executor(Handle):
 
     def _start(self) -> float:
         """Begin a statement, and return the moment."""
-        if self._unended:
+        if self.unended:
             self.check_alive()
         started = time.monotonic()
         self.stop_at = started + self._left_s
-        self._unended = True
+        self.unended = True
         return started
 
     def _look_after(self) -> None:
@@ -216,14 +216,14 @@ class Executor(Handle):
         if self._begun and self.killed_by is None and self._apsw.get_autocommit():
             msg = "SQLite rolled the whole transaction back while an interrupt struck"
             self.killed_by = TransactionEnded(msg, ran="rolled_back")
-        self._unended = False
+        self.unended = False
 
     def _fail(self, error: BaseException, sql: str) -> NoReturn:
         self._renew_cursor()
         ours = self._ours(error, sql)
         if self._begun and self.killed_by is None and self._apsw.get_autocommit():
             self.killed_by = ours
-        self._unended = False
+        self.unended = False
         try:
             if ours is error:
                 raise error

@@ -135,8 +135,10 @@ class Function:
             value = self._work(transaction)
         finally:
             self.callbacks = transaction.end()
-        connection.check_alive()
-        check_finished(value)
+        if connection.unended or connection.killed_by is not None or connection.inherited:
+            connection.check_alive()  # the call is spared where all is well
+        if type(value) in _UNFINISHED:
+            check_finished(value)
         return value
 
     def committed(self, path: Path) -> None:

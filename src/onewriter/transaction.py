@@ -153,7 +153,15 @@ class Transaction(ReadTransaction):
 
     def execute(self, sql: LiteralString | SQL, params: Params = ()) -> Result:
         """Run one statement; see `Result` for what it returns."""
-        return self._use().execute(sql, params)
+        source = self._writes
+        if (
+            self._ended
+            or source.inherited
+            or source.killed_by is not None
+            or threading.get_ident() != self._thread
+        ):
+            self._use()  # which says what is wrong: the call is spared where nothing is
+        return source.execute(sql, params)
 
     def execute_many(self, sql: LiteralString | SQL, rows: Iterable[Params]) -> Result:
         """Run one statement once for each of *rows*; where one fails, none of them is done."""

@@ -136,12 +136,14 @@ class Store:
         if self.killed_by is not None:
             raise self.killed_by
 
+    unended = False  # no interrupt comes in the middle of a statement here
+
     def check_own(self) -> None:
         """Do nothing: nobody forks."""
 
-    def pages_written(self) -> int:
+    def pages_written(self) -> tuple[int, int]:
         """Return 0: a checkpoint is never due."""
-        return 0
+        return 0, 0
 
     def checkpoint(self) -> None:
         """Do nothing."""
