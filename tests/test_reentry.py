@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -244,6 +245,48 @@ def test_closing_in_a_signal_handler_that_interrupted_a_write_is_refused(tmp_pat
             signal.signal(signal.SIGUSR1, before)
         assert len(refused) == 1
         assert names(db) == ["held", "mine"]
+
+
+def test_a_caller_at_the_end_of_its_stack_harms_nobody(tmp_path: Path) -> None:
+    """RecursionError may come at any depth of the library: what was acknowledged is there, and the line goes on."""
+    acknowledged: list[str] = []
+    struck = 0
+
+    def block(db: Database, name: str) -> None:
+        with db.transaction() as tx:
+            tx.execute(INSERT, (name,))
+
+    doors: list[Callable[[Database, str], object]] = [
+        lambda db, name: db.execute(INSERT, (name,)),
+        lambda db, name: db.write(lambda tx: tx.execute(INSERT, (name,))),
+        lambda db, name: db.submit(lambda tx: tx.execute(INSERT, (name,))).result(LIMIT_S),
+        block,
+    ]
+
+    def deep(depth: int, call: Callable[[], object]) -> object:
+        return deep(depth - 1, call) if depth else call()
+
+    with open_items(tmp_path) as db:
+
+        def on_a_thread_of_its_own() -> None:
+            nonlocal struck
+            for depth in range(sys.getrecursionlimit() - 80, sys.getrecursionlimit()):
+                for number, door in enumerate(doors):
+                    name = f"{depth}-{number}"
+                    try:
+                        deep(depth, lambda door=door, name=name: door(db, name))  # type: ignore[misc]
+                    except RecursionError:
+                        struck += 1
+                    else:
+                        acknowledged.append(name)
+
+        Call(on_a_thread_of_its_own).result()
+        Call(lambda: db.execute(INSERT, ("after",))).result()
+        assert struck > 0
+        assert acknowledged
+        assert set(acknowledged) <= set(names(db))
+        assert db.stats().pending == 0
+        assert db.check() == []
 
 
 # --- migrations and the rest
