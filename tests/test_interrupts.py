@@ -78,9 +78,13 @@ with open_items({folder!r}, Config()) as db:
 """
 
 
+# A shell has what it starts in the background ignore Ctrl-C, and that is inherited.
+MINDFUL = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 def _run(program: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
+        [sys.executable, "-W", "error", "-c", MINDFUL + program],
         capture_output=True,
         text=True,
         timeout=60,
