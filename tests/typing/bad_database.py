@@ -27,3 +27,10 @@ def wrong_arguments(db: Database) -> None:
     Config(8)  # error: both
     onewriter.open("registry.db", durability="most")  # error: both
     db.connection  # error: both
+
+
+def wrong_callbacks(db: Database, tx: Transaction) -> None:
+    """Callbacks take no argument; a future has the type of its function; limits are given by name."""
+    tx.after_commit(lambda value: None)  # error: both
+    number: int = db.submit(lambda tx: "text").result()  # error: both
+    db.transaction(2.0)  # error: both

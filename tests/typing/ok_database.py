@@ -1,8 +1,11 @@
 """The types that follow from a call: what a service writes, and what it gets."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import assert_type
+
+import apsw
 
 import onewriter
 from onewriter import SQL, Config, Database, Migration, ReadTransaction, Result, Transaction
@@ -55,3 +58,16 @@ def writing(db: Database, rows: Sequence[tuple[str, int]]) -> None:
         assert_type(tx, Transaction)
         with tx.savepoint():
             tx.execute("DELETE FROM blob")
+
+
+def in_the_background(db: Database) -> None:
+    """A future of what the function returns; the one door to APSW; callbacks without arguments."""
+    assert_type(db.submit(count), Future[int])
+    assert_type(
+        db.submit(lambda tx: tx.execute("DELETE FROM blob"), timeout_s=1.0, alone=True), Future[Result]
+    )
+    with db.transaction(hold_s=5.0) as tx:
+        tx.after_commit(lambda: None)
+    with db.unsafe_connection(timeout_s=1.0) as connection:
+        assert_type(connection, apsw.Connection)
+    assert_type(db.vacuum(timeout_s=1.0), None)
