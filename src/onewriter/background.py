@@ -175,7 +175,9 @@ class Background:
         """Have outcomes told first from now on, if it is this thread that is going to wait."""
         if self._caller.is_here():
             self._waits = True
-            self._tell_untold()
+            if self._untold:
+                # Not here: who waits for several has their locks, and has not yet said that he waits.
+                apart("outcomes", self._tell_untold)
 
     def _tell_untold(self) -> None:
         with suppress(KeyError):  # another thread may take the last one
