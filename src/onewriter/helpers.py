@@ -10,6 +10,7 @@ import _thread
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from . import clock
@@ -109,7 +110,8 @@ class Helper:
         try:
             return self._work()
         except BaseException:  # noqa: BLE001 - the thread must live
-            _log.exception("%s failed, and goes on", self._thread.name)
+            with suppress(BaseException):  # a log's handler may raise
+                _log.exception("%s failed, and goes on", self._thread.name)
             return clock.now() + _PAUSE_S
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import suppress
 
 from . import clock
 from .helpers import Helper
@@ -59,7 +60,8 @@ class Watch:
             return self._sleep(seen, clock.NEVER)
         warn_at = turn.since + self._writer.config.holder_warn_s
         if now >= warn_at:
-            self._writer.presence.warn_of(turn.ticket, self._writer.path, f"for {now - turn.since:.3g} s")
+            with suppress(Exception):  # a log's handler may raise: it was refused, say
+                self._writer.presence.warn_of(turn.ticket, self._writer.path, f"for {now - turn.since:.3g} s")
             warn_at = clock.NEVER
         return self._sleep(seen, min(warn_at, turn.hold_until))
 
