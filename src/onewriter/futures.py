@@ -157,11 +157,6 @@ class WriteFuture(Future[T]):
         return bool(self._calls)
 
     @property
-    def has_callbacks(self) -> bool:
-        """Whether somebody is to be called back as things stand."""
-        return bool(self._calls)
-
-    @property
     def has_waiters(self) -> bool:
         """Whether somebody waits for several futures: with a lock of his own, which an interrupt may leave locked."""
         return bool(self._waiters)
