@@ -50,7 +50,37 @@ class ProgrammingError(Error):
 
 
 class RowMismatch(ProgrammingError):
-    """A row does not fit the type that ``into`` asked for; the message has both sides."""
+    """A row does not fit the type that ``into`` asked for; the message has both sides.
+
+    Attributes:
+        missing: names that the type wants and the row has no column for.
+        surplus: columns of the row that the type has no field for.
+        column: the column whose value does not fit, or None where the names do not.
+        expected: the type that was expected there.
+        got: the type that was found, or ``NULL``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        missing: tuple[str, ...] = (),
+        surplus: tuple[str, ...] = (),
+        column: str | None = None,
+        expected: str | None = None,
+        got: str | None = None,
+        ran: Ran = "no",
+        sql: str | None = None,
+        code: str | None = None,
+        extended_code: str | None = None,
+    ) -> None:
+        """Say *message*, and what does not fit."""
+        super().__init__(message, ran=ran, sql=sql, code=code, extended_code=extended_code)
+        self.missing = missing
+        self.surplus = surplus
+        self.column = column
+        self.expected = expected
+        self.got = got
 
 
 class MisuseError(ProgrammingError):

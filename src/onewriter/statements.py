@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import apsw
 
@@ -17,10 +17,11 @@ from .errors import DataError, ProgrammingError
 
 # SQLite's own blank space, the byte order mark with it, which `apsw.complete` would take for a letter.
 _BLANK = re.compile(r"(?:[ \t\n\f\r\ufeff;]+|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*", re.DOTALL)
-_TOKEN = re.compile(
-    r"""'[^']*(?:'|\Z)|"[^"]*(?:"|\Z)|`[^`]*(?:`|\Z)|\[[^\]]*(?:\]|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)|;""",
-    re.DOTALL,
+# Strings, quoted names and comments, for `re.DOTALL`: what stands in them means nothing.
+QUOTED: Final = (
+    r"""'[^']*(?:'|\Z)|"[^"]*(?:"|\Z)|`[^`]*(?:`|\Z)|\[[^\]]*(?:\]|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)"""
 )
+_TOKEN = re.compile(f"{QUOTED}|;", re.DOTALL)
 
 
 class Statement(NamedTuple):
