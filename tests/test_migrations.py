@@ -46,7 +46,9 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 def tables(db: Database) -> set[str]:
     """Return the names of all tables but those that keep the migrations."""
-    names = db.query("SELECT name FROM sqlite_schema WHERE type = 'table'", into=str)
+    names = db.query(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'", into=str
+    )
     return set(names) - {"schema_migrations", "onewriter_migrations"}
 
 

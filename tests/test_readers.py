@@ -1,20 +1,38 @@
 """Readers: one snapshot each, bounded, first come first served, given back clean."""
 
+# APSW's stub leaves the type of a buffer unknown.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
 import onewriter
-from onewriter import SQL, Config, Database, DatabaseClosed, ForbiddenStatement, NestedRead, ReadTimeout
+from onewriter import (
+    SQL,
+    Config,
+    Database,
+    DatabaseClosed,
+    ForbiddenStatement,
+    NestedRead,
+    Params,
+    ReadTimeout,
+    readers,
+)
+from onewriter.loans import Loan
 from tests.support.databases import Held, names, open_items
-from tests.support.steps import Call, Steps, calls, wait_until
+from tests.support.sick_vfs import SickVFS, fail
+from tests.support.steps import LIMIT_S, Call, Steps, calls, wait_until
 
 
 @pytest.fixture
@@ -120,7 +138,9 @@ def test_an_invariant_holds_in_every_snapshot(tmp_path: Path) -> None:
 def test_the_pool_is_bounded_and_tells_who_holds_it(db: Database) -> None:
     """A read that finds no reader in time says so, by name; nothing ran."""
     readings = [Reading(db, "first"), Reading(db, "second")]
-    with pytest.raises(ReadTimeout, match=r"all 2 are held: first for .* s, second for") as caught:
+    with pytest.raises(
+        ReadTimeout, match=r"all 2 are held: first for .* s, with a read .*; second for"
+    ) as caught:
         db.query("SELECT 1", timeout_s=0.05)
     assert caught.value.ran == "no"
     stats = db.stats()
@@ -247,3 +267,185 @@ def test_check_finds_a_broken_check_constraint(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "items.db")], check=True, timeout=30)
     with open_items(tmp_path) as db:
         assert db.check() == ["CHECK constraint failed in item"]
+
+
+# --- races
+
+
+class Yielding(dict[Any, Any]):
+    """The holders of a pool whose other readers all come back in one moment: after the last was asked for in vain."""
+
+    def __init__(self, held: dict[Any, Any], readers: int) -> None:
+        """Begin with what is *held*."""
+        super().__init__(held)
+        self.asked = 0
+        self.readers = readers
+
+    def setdefault(self, key: Any, default: Any = None, /) -> Any:  # noqa: ANN401 - as a dictionary's
+        """Answer as a dictionary does, and then let all go."""
+        found = super().setdefault(key, default)
+        self.asked += 1
+        if self.asked == self.readers:
+            self.clear()
+        return found
+
+
+def test_readers_that_come_back_while_one_is_looked_for(db: Database) -> None:
+    """Nobody holds one any more: that is no thread that holds them all."""
+    pool = db._readers
+    other: Loan = (0, 0.0, "another thread's", None)
+    pool.holders = Yielding(dict.fromkeys(pool._readers, other), len(pool._readers))
+    assert db.query("SELECT 1") == [(1,)]  # found by the look that a waiter takes from time to time
+    assert pool.holders == {}
+
+
+def test_a_thread_that_reads_on_keeps_its_reader_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not for longer: the waiter is served while the other goes on reading."""
+    monkeypatch.setattr(readers, "STAY_S", 0.05)
+    with open_items(tmp_path, Config(readers_max=1)) as db:
+        stop = threading.Event()
+
+        def read_on() -> int:
+            count = 0
+            while not stop.is_set():
+                db.query_one("SELECT 1")
+                count += 1
+            return count
+
+        busy = [Call(read_on) for _ in range(3)]
+        for _ in range(10):
+            assert db.query_one("SELECT 1", timeout_s=10.0) == (1,)
+        stop.set()
+        assert all(call.result() > 0 for call in busy)
+        assert db.stats().readers_lent == 0
+
+
+def test_a_reader_left_at_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread does not come back within its time, and nobody tells who waits."""
+    monkeypatch.setattr(readers, "STAY_S", 60.0)
+    monkeypatch.setattr(readers, "_LOOK_S_MAX", 0.001)
+    with open_items(tmp_path, Config(readers_max=1)) as db:
+        pool = db._readers
+        me = threading.get_ident()
+        reading = Reading(db)
+
+        def come_back() -> list[onewriter.Row]:
+            pool._left[threading.get_ident()] = time.monotonic()  # as one who read a moment ago
+            return db.query("SELECT 1")
+
+        first = Call(come_back)
+        _wait_for_waiters(db, 1)
+        reading.let_go()
+        assert first.result() == [(1,)]
+        (reader,) = pool._readers
+        assert reader.stay_until > time.monotonic() + 30  # it is kept for who has gone
+        assert db.query("SELECT 2", timeout_s=5.0) == [(2,)]
+        assert pool.homes == {me: reader}
+
+
+def test_close_waits_for_a_query_and_closes_after_it(tmp_path: Path) -> None:
+    """It comes back by the short way, and finds the pool closed."""
+    inside, go = threading.Event(), threading.Event()
+
+    def pause(*_: object) -> int:
+        inside.set()
+        assert go.wait(LIMIT_S)
+        return 1
+
+    def on_connect(connection: apsw.Connection) -> None:
+        connection.create_scalar_function("pause", pause)
+
+    db = open_items(tmp_path, Config(readers_max=1, on_connect=on_connect))
+    db.query("SELECT 1")
+    reading = Call(lambda: db.query("SELECT pause()"))
+    assert inside.wait(LIMIT_S)
+    closing = Call(lambda: db.close(timeout_s=LIMIT_S))
+    wait_until(lambda: db._readers.watched, "the close")
+    with pytest.raises(DatabaseClosed):
+        db.query("SELECT 1")
+    go.set()
+    assert reading.result() == [(1,)]
+    closing.result()
+    assert db._readers.is_empty
+
+
+# --- readers that break
+
+
+def test_a_reader_that_broke_is_replaced(tmp_path: Path) -> None:
+    """A disk that fails once: the statement fails, and the next one has a new connection."""
+    vfs = SickVFS("sick-readers")
+    config = Config(readers_max=1, vfs=vfs.name, cache_bytes=64 * 1024)
+    with open_items(tmp_path, config) as db:
+        db.execute_many("INSERT INTO item (name) VALUES (?)", [(f"{n:0200}",) for n in range(2_000)])
+        reads: tuple[Callable[[], object], ...] = (lambda: _read_all(db), lambda: db.read(_read_all))
+        for read in reads:
+            db.query("SELECT 1")
+            (reader,) = db._readers._readers
+            before = reader.connection
+            vfs.rule = fail("read", "wal", apsw.IOError)
+            with pytest.raises(onewriter.DiskError):
+                read()
+            vfs.rule = None
+            assert db.stats().readers_lent == 0
+            assert db.query_value("SELECT count(*) FROM item", into=int) == 2_000
+            assert reader.connection is not before
+
+
+def test_a_connection_that_was_closed_under_its_reader_is_replaced(tmp_path: Path) -> None:
+    """Somebody kept it from on_connect."""
+    kept: list[apsw.Connection] = []
+    with open_items(tmp_path, Config(readers_max=1, on_connect=kept.append)) as db:
+        db.query("SELECT 1")
+        kept[-1].close()
+        with pytest.raises(onewriter.Error):
+            db.query("SELECT 1")
+        assert db.query("SELECT 2") == [(2,)]
+
+
+def _read_all(tx: onewriter.ReadTransaction | Database) -> object:
+    return tx.query("SELECT sum(length(name)) FROM item")
+
+
+# --- locks that others hold
+
+
+@pytest.mark.parametrize("error", [apsw.BusyError, apsw.ProtocolError])
+def test_a_lock_of_others_is_waited_for_up_to_the_deadline(db: Database, error: type[apsw.Error]) -> None:
+    """SQLite itself does not always wait, as when many processes begin to read at once."""
+    db.query("SELECT 1")
+    connection = db._readers._readers[0].connection
+    assert connection is not None
+    tries: list[str] = []
+
+    def fetch(sql: str, _params: Params, /) -> str:
+        tries.append(sql)
+        if len(tries) < 3:
+            raise error
+        return "read"
+
+    connection.begin_request(time.monotonic() + LIMIT_S)
+    assert connection._at_once(fetch, "SELECT 1", ()) == "read"
+    assert len(tries) == 3
+    tries.clear()
+    connection.begin_request(time.monotonic())
+    with pytest.raises(ReadTimeout, match="another connection") as caught:
+        connection._at_once(fetch, "SELECT 1", ())
+    assert (len(tries), caught.value.held_by, caught.value.ran) == (1, "stranger", "no")
+
+
+def test_a_disk_that_fails_as_the_last_connection_closes_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is lost by it, so nothing is raised; what was acknowledged is found again."""
+    vfs = SickVFS("sick-close")
+    db = open_items(tmp_path, Config(vfs=vfs.name))
+    db.execute("INSERT INTO item (name) VALUES ('a')")
+    vfs.rule = fail("read", "wal", apsw.IOError)
+    db.close()
+    vfs.rule = None
+    assert "closing a connection failed" in caplog.text
+    with open_items(tmp_path) as again:
+        assert names(again) == ["a"]

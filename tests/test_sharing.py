@@ -400,7 +400,9 @@ def test_last_rowid_and_changes_are_the_request_s_own(db: Database) -> None:
     assert calls[0].result() == Result([], 1, 2)
     assert calls[1].result() == Result([], 0, 0)
     assert calls[2].result() == Result([], 0, 0)
-    assert calls[3].result() == Result([("held",), ("a",)], 2, 0)
+    returned = calls[3].result()
+    assert isinstance(returned, Result)
+    assert (returned.rows, returned.changes, returned.last_insert_rowid) == ([("held",), ("a",)], 2, 0)
 
 
 def test_a_batch_ends_at_its_limit_of_members(tmp_path: Path) -> None:

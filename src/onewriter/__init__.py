@@ -1,5 +1,7 @@
 """SQLite for multithreaded Python services: many readers, one writer, and no ``database is locked``."""
 
+from . import converters
+from .blobs import Blob
 from .config import Config
 from .database import Database
 from .errors import (
@@ -33,17 +35,21 @@ from .errors import (
 )
 from .migrations import AppliedMigration, Migration, MigrationStatus
 from .opening import open
+from .parameters import Param, Params
+from .results import Result
+from .rows import Row
 from .samples import Spread
 from .snapshots import restore
 from .stats import Stats
 from .transaction import ReadTransaction, Transaction
-from .values import SQL, Params, Result, Row, Value
+from .values import SQL, Value
 
 __version__ = "0.1.0"
 
 __all__ = [
     "SQL",
     "AppliedMigration",
+    "Blob",
     "CannotOpen",
     "Config",
     "CorruptDatabase",
@@ -65,6 +71,7 @@ __all__ = [
     "NotADatabase",
     "OperationalError",
     "OutcomeUnknown",
+    "Param",
     "Params",
     "ProgrammingError",
     "QueueFull",
@@ -83,6 +90,7 @@ __all__ = [
     "Value",
     "WriteTimeout",
     "WrongThread",
+    "converters",
     "open",
     "restore",
 ]

@@ -34,7 +34,13 @@ class Config:
             back.
         holder_warn_s: a write turn that is held longer is logged once, with the stack of the thread that holds it.
         lead_s: how long a caller whose own outcome is known may be kept serving others' statements.
-        cache_bytes: page cache of each connection.
+        cache_bytes: page cache of each connection (https://sqlite.org/pragma.html#pragma_cache_size).
+        mmap_bytes: how much of the file each connection reads through memory that it maps, 0 for none. A mapped file
+            that cannot be read ends the process by a signal, where a read would be a `DiskError`
+            (https://sqlite.org/mmap.html).
+        statement_cache_max: compiled statements that each connection keeps, by their text.
+        optimize: have SQLite look over its planner's statistics after migrations and at `close`
+            (https://sqlite.org/pragma.html#pragma_optimize).
         file_mode: permissions of the database and of all files beside it, and the widest that an existing file keeps.
         vfs: name of a registered SQLite VFS, or None for the platform's own.
         on_connect: called with each new APSW connection before its first use (functions, collations, tokenizers).
@@ -52,6 +58,9 @@ class Config:
     hold_s: float = 300.0
     holder_warn_s: float = 10.0
     cache_bytes: int = 8 * 1024 * 1024
+    mmap_bytes: int = 0
+    statement_cache_max: int = 100
+    optimize: bool = True
     file_mode: int = 0o600
     vfs: str | None = None
     on_connect: Callable[[apsw.Connection], None] | None = None
@@ -65,19 +74,24 @@ class Config:
                 raise ProgrammingError(msg)
 
 
-_COUNTS = {"readers_max": 1, "pending_max": 1, "batch_max": 1, "cache_bytes": 64 * 1024}
+_COUNTS = {
+    "readers_max": 1,
+    "pending_max": 1,
+    "batch_max": 1,
+    "cache_bytes": 64 * 1024,
+    "mmap_bytes": 0,
+    "statement_cache_max": 0,
+}
 _MODE_MAX = 0o777
 _OWNER = 0o600
 
 
 def _problem(name: str, value: object) -> str | None:
-    if name in _COUNTS:
-        least = _COUNTS[name]
-        if type(value) is not int or value < least:
-            return f"must be a whole number, at least {least}, not {value!r}"
-    elif name.endswith("_s"):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-            return f"must be a number of seconds, 0 or more and finite, not {value!r}"
+    if name in _COUNTS or name.endswith("_s"):
+        return _problem_of_number(name, value)
+    if name == "optimize":
+        if type(value) is not bool:
+            return f"must be True or False, not {value!r}"
     elif name == "file_mode":
         if type(value) is not int or not 0 <= value <= _MODE_MAX or value & _OWNER != _OWNER:
             return f"must be permission bits that let the owner read and write, such as 0o600, not {value!r}"
@@ -86,6 +100,16 @@ def _problem(name: str, value: object) -> str | None:
             return f"must be the name of a registered VFS, or None, not {value!r}"
     elif name == "on_connect" and value is not None and not callable(value):
         return f"must be a function of an apsw.Connection, or None, not {value!r}"
+    return None
+
+
+def _problem_of_number(name: str, value: object) -> str | None:
+    if name in _COUNTS:
+        least = _COUNTS[name]
+        if type(value) is not int or value < least:
+            return f"must be a whole number, at least {least}, not {value!r}"
+    elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        return f"must be a number of seconds, 0 or more and finite, not {value!r}"
     return None
 
 

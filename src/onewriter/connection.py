@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import apsw
 
@@ -27,16 +28,20 @@ from .config import Config, Durability
 from .errors import OperationalError
 from .executor import Executor
 from .guard import SAVEPOINT, own
-from .handle import BUSY, FIX_SNAPSHOT, STEPS
+from .handle import BUSY, FIX_SNAPSHOT, LOCKED, STEPS
+from .opened import Closing
+from .parameters import Params
+from .rows import Plain
 from .translate import translate
-from .values import Params, Row
 
 _BEGIN_WRITE: Final = own("BEGIN IMMEDIATE")
 _BEGIN_READ: Final = own("BEGIN")
 _COMMIT: Final = own("COMMIT")
 _ROLLBACK: Final = own("ROLLBACK")
 _COMMITS: Final = (_COMMIT,)  # for `map`, see N5
+_OPTIMIZE: Final = own("PRAGMA optimize = 0x10002")  # all tables, since it is the readers that are asked
 _VACUUM: Final = own("VACUUM")
+T = TypeVar("T")
 CHECKPOINT_PAGES: Final = 1_000  # SQLite's own limit: https://sqlite.org/wal.html#automatic_checkpoint
 
 
@@ -99,15 +104,18 @@ class Connection(Executor):
         """Begin a read transaction and fix its snapshot; False where locks were in the way past *deadline*."""
         self.busy_until = deadline
         self.killed_by = None
-        try:
-            self._own(_BEGIN_READ)
-            self._own(FIX_SNAPSHOT)
-        except BUSY:
-            self.rollback()
-            return False
-        except apsw.Error as error:
-            self.rollback()
-            raise translate(error, None, ran="no") from error
+        while True:
+            try:
+                self._own(_BEGIN_READ)
+                self._own(FIX_SNAPSHOT)
+                break
+            except LOCKED:
+                self.rollback()
+                if not self.wait_again():
+                    return False
+            except apsw.Error as error:
+                self.rollback()
+                raise translate(error, None, ran="no") from error
         self._begun = True
         return True
 
@@ -188,6 +196,7 @@ class Connection(Executor):
         """Roll back what is open, if anything is; safe after any failure."""
         self._begun = False
         self._renew_cursor()
+        self.close_opened()
         if not self._apsw.get_autocommit():
             try:
                 self._own(_ROLLBACK)
@@ -237,6 +246,14 @@ class Connection(Executor):
             raise
         self._begun = False
 
+    def run(self, work: Callable[[], T]) -> T:
+        """Do *work*, a step of what is open; nobody can take this connection away meanwhile."""
+        return work()
+
+    def shut(self, opened: Closing) -> None:
+        """Close what stayed open between two calls."""
+        opened.close()
+
     def save(self, name: str = SAVEPOINT) -> None:
         """Set the savepoint *name*."""
         self._savepoint(f"SAVEPOINT {name}")
@@ -270,7 +287,7 @@ class Connection(Executor):
         """
         return self._apsw.get_autocommit() and self._apsw.txn_state() == apsw.SQLITE_TXN_NONE
 
-    def run_unguarded(self, sql: str, params: Params = ()) -> list[Row]:
+    def run_unguarded(self, sql: str, params: Params = ()) -> list[Plain]:
         """Run one of the library's own statements, whatever it is; its error is translated like a caller's."""
         try:
             return self._own(own(sql), params)
@@ -308,6 +325,15 @@ class Connection(Executor):
         except apsw.Error as error:
             raise translate(error, "VACUUM") from error
         return True
+
+    def optimize(self) -> None:
+        """Have SQLite bring its planner's statistics up to date, where it thinks that worth it; nobody is waited for.
+
+        It looks at a bounded part of each index (https://sqlite.org/pragma.html#pragma_optimize).
+        """
+        self.busy_until = 0.0
+        with suppress(Exception):  # it is an offer: another connection may be in the way, or the disk full
+            self._own(_OPTIMIZE)
 
     def unguarded(self, busy_s: float) -> apsw.Connection:
         """Return APSW's connection, which asks nobody what it may do, and waits up to *busy_s* for others' locks."""

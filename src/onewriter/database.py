@@ -21,13 +21,16 @@ from .core import Core
 from .errors import NestedWrite, ReadOnlyDatabase
 from .interactive import HeldTransaction, UnsafeConnection
 from .migrations import Migration, MigrationStatus
+from .parameters import Params
+from .reader import ReadingConnection
 from .readers import Readers
 from .reading import Reading
 from .requests import Function, ManyStatements, Request, Statement, check_function
+from .results import Result
 from .stats import Stats, gather
 from .transaction import Transaction
 from .turns import Turn
-from .values import SQL, Params, Result
+from .values import SQL
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ class Database(Reading):
     ) -> None:
         """Made by `open`."""
         self._durability: Durability = durability
-        connect = partial(_connect, path, config, durability)
+        connect = partial(_connect_reader, path, config, durability)
         readers = Readers(connect, config.readers_max, path)
         super().__init__(path, config, presence.of(path, readers), readers)
         self._core = Core(path, self._presence, self._readers, connection, config)
@@ -179,12 +182,12 @@ class Database(Reading):
 
     def schema_version(self) -> int:
         """Return the highest version that was applied, 0 where none was."""
-        with self._lend(None) as connection:
+        with self._lend("the schema's version") as connection:
             return migrating.schema_version(connection)
 
     def migration_status(self, migrations: Iterable[Migration]) -> MigrationStatus:
         """Return what is applied, pending, unknown to the code, and changed since it was applied."""
-        with self._lend(None) as connection:
+        with self._lend("the state of the migrations") as connection:
             return migrating.status(connection, migrations)
 
     def vacuum(self, *, timeout_s: float | None = None) -> None:
@@ -313,7 +316,12 @@ class Database(Reading):
         """In a forked child: refuse all use, and return what must be kept and never closed there."""
         self._forked = True
         self._live = None
+        self._readers.disown()
         return self._core.disown()
+
+
+def _connect_reader(path: Path, config: Config, durability: Durability, deadline: float) -> ReadingConnection:
+    return ReadingConnection(path, config=config, durability=durability, read_only=True, deadline=deadline)
 
 
 def _connect(

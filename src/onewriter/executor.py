@@ -6,7 +6,10 @@ N3  SQLite may end a transaction behind our back: ``INSERT OR ROLLBACK``, ``RAIS
     every statement that failed; `killer` is what did it. Where an interrupt (Ctrl-C, a signal handler that raises)
     came before that question, it is asked before anything else is done.
 N4  A half-read cursor would make the commit fail and pin the WAL: rows are fetched whole, and a cursor whose reading
-    was broken off is closed and replaced.
+    was broken off is closed and replaced. What is meant to stay open between two calls (a stream, a blob) is kept in
+    ``opened`` and closed with its transaction.
+N7  The names of a statement's columns are kept by its text, and asked for anew where SQLite has compiled anything
+    since: a changed schema may have changed them. The guard tells of that, since it is asked at each compilation.
 """
 
 # APSW's stub leaves the type of a bound buffer unknown, and with it half of every signature.
@@ -15,21 +18,42 @@ N4  A half-read cursor would make the commit fail and pin the WAL: rows are fetc
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 import apsw
 
 from . import clock, statements
 from .config import Config, Durability
-from .errors import Error, ForbiddenStatement, ForkedDatabase, ProgrammingError, TransactionEnded
+from .errors import (
+    CannotOpen,
+    CorruptDatabase,
+    DiskError,
+    Error,
+    ForbiddenStatement,
+    ForkedDatabase,
+    MisuseError,
+    NotADatabase,
+    OperationalError,
+    ProgrammingError,
+    TransactionEnded,
+)
 from .guard import WOULD_WRITE, own
 from .handle import Handle
+from .opened import Closing, OpenBlob, OpenCursor
+from .parameters import Params, check_named, count_mismatch
+from .results import Result
+from .rows import Plain, Row, row_class
 from .translate import is_known, translate
-from .values import Params, Result, Row, check_params
+from .values import check_params
 
+T = TypeVar("T")
 _UNDEFER: Final = own("PRAGMA defer_foreign_keys = OFF")
+_BREAKING: Final = frozenset({OperationalError, DiskError, CorruptDatabase, NotADatabase, CannotOpen})
+_SEE_SCHEMA: Final = own(
+    "SELECT 1 FROM sqlite_schema LIMIT 0"
+)  # opening a blob alone would not see that it changed
 _CHECKED_MAX: Final = 1_000
 _CHECKED_LENGTH_MAX: Final = 10_000
 
@@ -63,6 +87,9 @@ class Executor(Handle):
         self.killed_by: BaseException | None = None  # what made SQLite end the transaction (N3)
         self._nested = 0  # savepoints that the request has set
         self._checked: set[str] = set()  # texts that hold one statement
+        self._shapes: dict[str, type[Row]] = {}  # of those of them that have returned rows (N7)
+        self.opened: set[Closing] = set()  # what stays open between two calls
+        self.is_broken = False  # it is not to be used again, where another can take its place
 
     # --- requests
 
@@ -115,7 +142,7 @@ class Executor(Handle):
 
     def rows(self, sql: str, params: Params) -> list[Row]:
         """Run one statement to its end and return its rows."""
-        if type(sql) is not str or sql not in self._checked or type(params) is not tuple:
+        if type(sql) is not str or sql not in self._checked or not isinstance(params, tuple):
             self._check(sql, params)
         if self.unended:
             self.check_alive()
@@ -123,32 +150,40 @@ class Executor(Handle):
         self.stop_at = started + self._left_s
         self.unended = True
         try:
-            rows: list[Row] = self._cursor.execute(sql, params).fetchall()
+            cursor = self._cursor.execute(sql, params)
+            first: Plain | None = cursor.fetchone()
+            rows: list[Row] = [] if first is None else self._rest(sql, first)
             self.unended = False
             return rows
         except BaseException as error:  # noqa: BLE001 - told apart there
-            self._fail(error, sql)
+            self._fail(error, sql, params)
         finally:
             self._left_s -= time.monotonic() - started
             self.stop_at = clock.NEVER  # the library's own statements have no limit
 
-    def named_rows(self, sql: str, params: Params) -> tuple[list[Row], Sequence[str]]:
+    def first(self, sql: str, params: Params) -> Row | None:
+        """Run one statement as far as its first row, and return that."""
+        self._check(sql, params)
+        return self.step(lambda: self._first(sql, params), sql, params)
+
+    def named_rows(self, sql: str, params: Params) -> tuple[list[Plain], tuple[str, ...]]:
         """Run one statement to its end; return its rows and, where there are any, the names of its columns."""
-        if type(sql) is not str or sql not in self._checked or type(params) is not tuple:
-            self._check(sql, params)
-        started = self._start()
+        self._check(sql, params)
+        return self.step(lambda: self._named_rows(sql, params), sql, params)
+
+    def step(self, work: Callable[[], T], sql: str, params: Params = ()) -> T:
+        """Do *work* inside SQLite, for the statement *sql*, in the time that the request has left."""
+        if self.unended:
+            self.check_alive()
+        started = time.monotonic()
+        self.stop_at = started + self._left_s
+        self.unended = True
         try:
-            cursor = self._cursor.execute(sql, params)
-            first: Row | None = cursor.fetchone()
-            if first is None:
-                self.unended = False
-                return [], ()
-            names: list[str] = [column[0] for column in cursor.get_description()]
-            rows: list[Row] = [first, *cursor.fetchall()]
+            value = work()
             self.unended = False
-            return rows, names
+            return value
         except BaseException as error:  # noqa: BLE001 - told apart there
-            self._fail(error, sql)
+            self._fail(error, sql, params)
         finally:
             self._left_s -= time.monotonic() - started
             self.stop_at = clock.NEVER  # the library's own statements have no limit
@@ -171,22 +206,106 @@ class Executor(Handle):
             nonlocal changes, before
             for params in many:
                 check_params(params)
+                if isinstance(params, Mapping):
+                    check_named(sql, params)
                 yield params  # APSW comes back for the next once this one has run
                 after = self._apsw.total_changes()
                 if after != before:
                     changes += self._apsw.changes()
                     before = after
 
-        started = self._start()
-        try:
-            rows: list[Row] = self._cursor.executemany(sql, counted()).fetchall()
-            self.unended = False
-        except BaseException as error:  # noqa: BLE001 - told apart there
-            self._fail(error, sql)
-        finally:
-            self._left_s -= time.monotonic() - started
-            self.stop_at = clock.NEVER  # the library's own statements have no limit
+        rows = self.step(lambda: self._many(sql, counted()), sql)
         return Result(rows, changes, self._apsw.last_insert_rowid())
+
+    def open_cursor(self, sql: str, params: Params) -> OpenCursor:
+        """Begin one statement whose rows are fetched one by one; `close_opened` closes it, if nothing else has."""
+        self._check(sql, params)
+        cursor = self._apsw.cursor()
+        opened = OpenCursor(self, cursor, sql)
+        self.opened.add(opened)
+        self.step(lambda: opened.begin(params), sql, params)
+        return opened
+
+    def open_blob(self, table: str, column: str, rowid: int, *, writable: bool) -> OpenBlob:
+        """Open one value for reading, or writing, piece by piece; `close_opened` closes it, if nothing else has.
+
+        https://sqlite.org/c3ref/blob_open.html
+        """
+        if writable and (self._guard.read_only or table.lower().startswith("sqlite_")):
+            msg = (
+                f"open_blob of {table}.{column}: {WOULD_WRITE}"
+                if self._guard.read_only
+                else (f"open_blob: {table} is SQLite's own table")
+            )
+            raise ForbiddenStatement(msg)
+        what = f"open_blob({table!r}, {column!r})"
+        opened = OpenBlob(self, what, writable=writable)
+        self.opened.add(opened)
+
+        def begin() -> None:
+            self._own(_SEE_SCHEMA)
+            opened.begin(self._apsw.blob_open("main", table, column, rowid, writable))
+
+        self.step(begin, what)
+        return opened
+
+    def close_opened(self) -> None:
+        """Close what stayed open between two calls (N4)."""
+        while self.opened:
+            self.opened.pop().close()
+
+    def forget(self, opened: Closing) -> None:
+        """Note that *opened* has been closed."""
+        self.opened.discard(opened)
+
+    # --- rows of the one cursor, which has begun a statement
+
+    def _rows(self, sql: str, params: Params) -> list[Row]:
+        first: Plain | None = self._cursor.execute(sql, params).fetchone()
+        return [] if first is None else self._rest(sql, first)
+
+    def _rest(self, sql: str, first: Plain) -> list[Row]:
+        """Return *first* and all rows after it."""
+        shape = self._shapes.get(sql)
+        if shape is None or self._guard.asked:
+            shape = self._describe(sql)
+        return [shape(first), *map(shape, self._cursor.fetchall())]
+
+    def _first(self, sql: str, params: Params) -> Row | None:
+        cursor = self._cursor.execute(sql, params)
+        first: Plain | None = cursor.fetchone()
+        if first is None:
+            return None
+        shape = self._shapes.get(sql)
+        if shape is None or self._guard.asked:
+            shape = self._describe(sql)
+        if cursor.fetchone() is not None:
+            self._renew_cursor()  # N4: the rest is not read
+        return shape(first)
+
+    def _named_rows(self, sql: str, params: Params) -> tuple[list[Plain], tuple[str, ...]]:
+        cursor = self._cursor.execute(sql, params)
+        first: Plain | None = cursor.fetchone()
+        if first is None:
+            return [], ()
+        names = self._names()
+        rest: list[Plain] = cursor.fetchall()
+        return [first, *rest], names
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple([column[0] for column in self._cursor.get_description()])
+
+    def _many(self, sql: str, many: Iterable[Params]) -> list[Row]:
+        first: Plain | None = self._cursor.executemany(sql, many).fetchone()
+        return [] if first is None else self._rest(sql, first)
+
+    def _describe(self, sql: str) -> type[Row]:
+        """Return the class of the rows that the cursor has before it (N7)."""
+        self._guard.asked = False
+        shape = row_class(self._names())
+        if len(sql) <= _CHECKED_LENGTH_MAX:
+            self._shapes[sql] = shape
+        return shape
 
     # --- inside
 
@@ -195,20 +314,13 @@ class Executor(Handle):
         _check_type(sql)
         if sql not in self._checked:
             _check_text(sql)
-            if len(sql) > _CHECKED_LENGTH_MAX:
-                return
             if len(self._checked) >= _CHECKED_MAX:
                 self._checked.clear()
-            self._checked.add(sql)
-
-    def _start(self) -> float:
-        """Begin a statement, and return the moment."""
-        if self.unended:
-            self.check_alive()
-        started = time.monotonic()
-        self.stop_at = started + self._left_s
-        self.unended = True
-        return started
+                self._shapes.clear()
+            if len(sql) <= _CHECKED_LENGTH_MAX:
+                self._checked.add(sql)
+        if isinstance(params, Mapping):
+            check_named(sql, params)
 
     def _look_after(self) -> None:
         """Find out what became of the transaction when a statement's end was broken off by an interrupt (N3)."""
@@ -218,9 +330,9 @@ class Executor(Handle):
             self.killed_by = TransactionEnded(msg, ran="rolled_back")
         self.unended = False
 
-    def _fail(self, error: BaseException, sql: str) -> NoReturn:
+    def _fail(self, error: BaseException, sql: str, params: Params) -> NoReturn:
         self._renew_cursor()
-        ours = self._ours(error, sql)
+        ours = self._ours(error, sql, params)
         if self._begun and self.killed_by is None and self._apsw.get_autocommit():
             self.killed_by = ours
         self.unended = False
@@ -231,7 +343,7 @@ class Executor(Handle):
         finally:
             del ours, error  # no cycle through the traceback: it would keep the caller's frames alive
 
-    def _ours(self, error: BaseException, sql: str) -> BaseException:
+    def _ours(self, error: BaseException, sql: str, params: Params) -> BaseException:
         refused, self._guard.refused = self._guard.refused, ""
         if isinstance(error, Error) or not is_known(error):
             return error
@@ -241,7 +353,16 @@ class Executor(Handle):
             refused = "VACUUM is not for callers: db.vacuum() does it, and db.snapshot() makes a compact copy"
         if refused:
             return ForbiddenStatement(f"{refused} (in: {sql})", ran="rolled_back", sql=sql)
-        return translate(error, sql)
+        if isinstance(error, apsw.BindingsError):
+            return count_mismatch(sql, tuple(params))
+        if isinstance(error, apsw.LockedError) and self.opened:
+            msg = (
+                f"{error}: this transaction still reads a stream or a blob; leave its block first (in: {sql})"
+            )
+            return MisuseError(msg, ran="rolled_back", sql=sql, code="SQLITE_LOCKED")
+        ours = translate(error, sql)
+        self.is_broken = self.is_broken or type(ours) in _BREAKING
+        return ours
 
 
 def _check_type(sql: object) -> None:

@@ -80,7 +80,7 @@ def own(sql: str) -> str:
 class Guard:
     """The authorizer of one connection; only the thread that uses the connection touches it."""
 
-    __slots__ = ("deferred", "read_only", "refused", "trusted")
+    __slots__ = ("asked", "deferred", "read_only", "refused", "trusted")
 
     def __init__(self, *, read_only: bool) -> None:
         """Guard a reader's connection where *read_only*, else the writer's."""
@@ -88,12 +88,16 @@ class Guard:
         self.trusted = False  # while the library's own statements are compiled
         self.refused = ""  # what was refused last, and what to do instead
         self.deferred = False  # a caller has used defer_foreign_keys: it must be reset after each request
+        self.asked = True  # a caller's text was compiled, perhaps for a changed schema: see `executor`, N7
 
     def __call__(
         self, action: int, one: str | None, two: str | None, schema: str | None, _by: str | None
     ) -> int:
         """Answer SQLite's question, and keep the reason of a refusal."""
-        if self.trusted or action in _READS:
+        if self.trusted:
+            return apsw.SQLITE_OK
+        self.asked = True
+        if action in _READS:
             return apsw.SQLITE_OK
         refused = self._refusal(action, one or "", two, schema)
         if refused is None:

@@ -12,9 +12,11 @@ H4  What is no database is found out before anything is changed.
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,11 +34,17 @@ from .errors import (
     WriteTimeout,
 )
 from .guard import Guard, own
+from .parameters import Param, Params, native_value
+from .rows import Plain
 from .translate import translate
-from .values import Params, Row
 
+_log = logging.getLogger(__name__)
 SQLITE_LEAST: Final = (3, 51, 3)
 BUSY: Final = (apsw.BusyError, apsw.LockedError)
+LOCKED: Final = (
+    *BUSY,
+    apsw.ProtocolError,
+)  # the last: others came in between too often (https://sqlite.org/rescode.html)
 FIX_SNAPSHOT: Final = own("PRAGMA schema_version")  # the first read of a transaction fixes what it sees
 
 STEPS: Final = 20_000  # of SQLite's machine between two looks at the clock: a few milliseconds
@@ -96,7 +104,9 @@ class Handle:
         if immutable:
             name, flags = _immutable(path), _URI
         try:
-            self._apsw = apsw.Connection(name, flags=flags, vfs=config.vfs)
+            self._apsw = apsw.Connection(
+                name, flags=flags, vfs=config.vfs, statementcachesize=config.statement_cache_max
+            )
         except (apsw.Error, ValueError) as error:
             raise _opening(error, path) from error
         forks.register_handle(self)
@@ -125,6 +135,7 @@ class Handle:
         self._apsw.set_busy_handler(self._keep_waiting)  # again: a busy_timeout of on_connect replaces it
         run = self._apsw.execute
         run(f"PRAGMA cache_size = -{config.cache_bytes // 1024}")
+        run(f"PRAGMA mmap_size = {config.mmap_bytes}")
         if not self._guard.read_only:
             self._use_wal()
             run("PRAGMA foreign_keys = ON")
@@ -134,6 +145,7 @@ class Handle:
             )  # where fsync keeps it in the drive
         self._retry(FIX_SNAPSHOT)  # reads the file, so that what is wrong with it is told here
         self._apsw.set_progress_handler(self._overdue, STEPS)
+        self._apsw.convert_binding = _converted
         self._apsw.authorizer = self._guard
 
     def _use_wal(self) -> None:
@@ -147,11 +159,17 @@ class Handle:
         while True:
             try:
                 return self._apsw.execute(sql).get
-            except (*BUSY, apsw.ProtocolError):
-                self.busy_retries += 1
-                if time.monotonic() >= self.busy_until:
+            except LOCKED:
+                if not self.wait_again():
                     raise
-                time.sleep(_POLL_S * random.uniform(1, 3))  # noqa: S311 - so that starters do not march in step
+
+    def wait_again(self) -> bool:
+        """Wait a moment for others' locks; False where the deadline has passed (H2)."""
+        self.busy_retries += 1
+        if time.monotonic() >= self.busy_until:
+            return False
+        time.sleep(_POLL_S * random.uniform(1, 3))  # noqa: S311 - so that starters do not march in step
+        return True
 
     # --- callbacks of SQLite, on the thread that uses the handle
 
@@ -169,8 +187,15 @@ class Handle:
         return now > self.stop_at or now > self.hold_until
 
     def close(self) -> None:
-        """Close; what was open is rolled back. A second call does nothing."""
-        self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
+        """Close; what was open is rolled back. A second call does nothing.
+
+        The last connection's close moves the WAL into the file; what a disk says against that is logged, since nothing
+        is lost by it: whoever opens the file next finds the WAL.
+        """
+        try:
+            self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
+        except Exception:  # noqa: BLE001 - whatever a VFS raises
+            _log.warning("%s: closing a connection failed", self.path, exc_info=True)
 
     def shed(self) -> bool:
         """In a forked child: close this copy; False where it is in the middle of a write or of another's call.
@@ -192,17 +217,23 @@ class Handle:
 
     # --- for the connection built on it
 
-    def _own(self, sql: str, params: Params = ()) -> list[Row]:
+    def _own(self, sql: str, params: Params = ()) -> list[Plain]:
         self._guard.trusted = True
         try:
-            rows: list[Row] = self._cursor.execute(sql, params).fetchall()
+            rows: list[Plain] = self._cursor.execute(sql, params).fetchall()
             return rows
         finally:
             self._guard.trusted = False
 
     def _renew_cursor(self) -> None:
-        self._cursor.close(True)  # noqa: FBT003 - APSW takes it by position
-        self._cursor = self._apsw.cursor()
+        with suppress(apsw.ConnectionClosedError):  # by code that on_connect gave the connection to
+            self._cursor.close(True)  # noqa: FBT003 - APSW takes it by position
+            self._cursor = self._apsw.cursor()
+
+
+def _converted(cursor: apsw.Cursor, place: int, value: object) -> Param:
+    """Return what is stored for a parameter of a type that SQLite does not know; APSW asks."""
+    return native_value(value, cursor.bindings_names[place - 1] or place)
 
 
 def check_database(path: Path, vfs: str | None) -> None:

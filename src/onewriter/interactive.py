@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from . import clock
 from .connection import Connection
 from .errors import MisuseError
+from .opened import Closing, OpenBlob, OpenCursor
+from .parameters import Params
 from .requests import call_back
+from .results import Result
+from .rows import Plain, Row
 from .transaction import Transaction
 from .turns import Turn
-from .values import Params, Result, Row
 from .watch import Watch
 from .writer import Writer
 
 if TYPE_CHECKING:
     import apsw
+
+T = TypeVar("T")
 
 
 class TurnSource:
@@ -43,9 +48,42 @@ class TurnSource:
         """Run one statement to its end and return its rows."""
         return self._turn.run(lambda: self._connection.rows(sql, params))
 
-    def named_rows(self, sql: str, params: Params) -> tuple[list[Row], Sequence[str]]:
+    def first(self, sql: str, params: Params) -> Row | None:
+        """Run one statement as far as its first row, and return that."""
+        return self._turn.run(lambda: self._connection.first(sql, params))
+
+    def named_rows(self, sql: str, params: Params) -> tuple[list[Plain], tuple[str, ...]]:
         """Run one statement to its end; return its rows and, where there are any, the names of its columns."""
         return self._turn.run(lambda: self._connection.named_rows(sql, params))
+
+    def open_cursor(self, sql: str, params: Params) -> OpenCursor:
+        """Begin one statement whose rows are fetched one by one."""
+        return self._turn.run(lambda: self._connection.open_cursor(sql, params))
+
+    def open_blob(self, table: str, column: str, rowid: int, *, writable: bool) -> OpenBlob:
+        """Open one value for reading, or writing, piece by piece."""
+        return self._turn.run(lambda: self._connection.open_blob(table, column, rowid, writable=writable))
+
+    @property
+    def opened(self) -> object:
+        """What stayed open between two calls; false where nothing did."""
+        return self._connection.opened if not self._turn.over else None
+
+    def close_opened(self) -> None:
+        """Close what stayed open between two calls; the end of the turn has done so too."""
+        with self._turn.gate:
+            if not self._turn.over:
+                self._connection.close_opened()
+
+    def shut(self, opened: Closing) -> None:
+        """Close what stayed open between two calls; the end of the turn has done so too."""
+        with self._turn.gate:
+            if not self._turn.over:
+                opened.close()
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Do *work*, a step of what is open."""
+        return self._turn.run(work)
 
     def execute(self, sql: str, params: Params) -> Result:
         """Run one statement to its end and say what it did."""

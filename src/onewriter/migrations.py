@@ -23,10 +23,11 @@ from typing import Final, cast
 from . import clock, statements
 from .connection import Connection
 from .errors import Error, MigrationError, ProgrammingError, Ran, WriteTimeout
+from .parameters import Params
 from .requests import call_back, check_finished, check_function
+from .rows import Plain
 from .transaction import Transaction
 from .turns import Turn
-from .values import Params, Row
 from .writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -162,9 +163,14 @@ def apply(writer: Writer, path: Path, migrations: Iterable[Migration], timeout_s
     callbacks: list[Callable[[], object]] = []
     try:
         with Turn(writer, timeout_s) as connection:
-            _warn(path, _compare(connection, checked))
+            state = _compare(connection, checked)
+            _warn(path, state)
             for each in checked:
                 callbacks += _apply_one(writer, connection, path, each, deadline)
+            if (
+                state.pending and state.applied and writer.config.optimize
+            ):  # a new file has nothing to look at
+                connection.optimize()
     finally:  # of those that were committed
         call_back(callbacks, path)
 
@@ -182,7 +188,7 @@ def schema_version(connection: Connection) -> int:
     return cast("int", rows[0][0])
 
 
-def _ask(connection: Connection, sql: str, params: Params = ()) -> list[Row]:
+def _ask(connection: Connection, sql: str, params: Params = ()) -> list[Plain]:
     try:
         return connection.run_unguarded(sql, params)
     except ProgrammingError as error:

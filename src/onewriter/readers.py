@@ -1,84 +1,99 @@
 """The read-only connections: few, lent out first come first served, and given back clean.
 
-R1  At most ``readers_max`` connections are open; they are opened when first needed.
-R2  Who asks first is served first: a reader that comes back goes straight to the one who has waited longest.
-R3  A hand-over is accepted under the lock: a waiter whose deadline passed has left the queue, and a reader given to it
-    a moment before is taken.
-R4  A reader comes back with no transaction open; one that cannot be made clean is closed, and its place is free.
-R5  A thread that holds every reader itself is told so at once: nobody else could end its wait.
-R6  An interrupt (Ctrl-C, a signal handler that raises) may end any method here after any of its steps: the loan that a
-    borrower made before he asked is given back by him, whatever had become of it by then, and what he left of the lock
-    is released.
+R1  There are ``readers_max`` readers, each with one connection at most, which is opened when it is first needed, and
+    closed where it broke or could not be made clean.
+R2  A reader is lent by one step that cannot be divided, ``holders.setdefault(reader, loan) is loan``, and comes back
+    by deleting that entry: no lock. The loan, a tuple made for the call, says who has it, since when and for what.
+R3  A thread's home is the reader that it used last; it is tried first, and by that thread alone is it taken while
+    others wait. Whoever finds his home taken asks for any free one; where there is none, or somebody waits already, he
+    joins the queue.
+R4  Who has waited longest is served first. ``watched`` is set, under the lock, *before* a waiter looks for a free
+    reader a last time; who gives back deletes the entry *before* he looks at ``watched``. So one of the two sees the
+    other.
+R5  While others wait, a thread that reads again and again keeps the reader that it was handed as its home for
+    ``STAY_S``: to hand it over after each short read would cost a thread switch each (a fifth of the rate at 16
+    threads). That it does is told by how soon it came back last time. Where it does not come back this time, a waiter
+    finds the reader, since waiters look again from time to time.
+R6  A reader comes back with no transaction open, judged by ``txn_state``. One whose statement ran to its end has none.
+R7  A thread that holds every reader itself is told so at once: nobody else could end its wait.
+R8  An interrupt (Ctrl-C, a signal handler that raises) may end any method here after any of its steps: `end` then finds
+    by the loan whatever had become of it, and does no harm a second time.
+R9  A reader whose thread ended in the middle of a block is taken back by who needs one.
 
-A loan is in ``_waiting``, then in ``_lent``, then in neither. All fields are guarded by ``_lock``, which is never held
-while a connection is opened, used or closed.
+Guards: ``holders`` by R2, an entry being added by whoever has the loan, or by who hands over, and deleted by whoever
+has it (or R9, under the lock). Everything else is written under ``_lock``, which is never held while a connection is
+opened, used or closed; ``homes``, ``watched`` and ``stay_until`` are read without it, and ``_left`` is written without
+it, by each thread for itself.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from . import clock
-from .connection import Connection
-from .errors import DatabaseClosed, Error, NestedRead, ReadTimeout
+from .errors import DatabaseClosed, NestedRead, ReadTimeout
+from .loans import Loan, is_of_the_dead, is_of_this_thread, name_of, purpose_of
 from .locks import closed_lock, is_mine, let_go, wake_up
-from .samples import Samples, Spread
+from .reader import Reader, ReaderStats, ReadingConnection
+from .samples import Samples
 
 _log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReaderStats:
-    """The readers at one moment; durations in seconds."""
-
-    readers_idle: int
-    readers_lent: int
-    read_wait_s: Spread
-    busy_retries: int
-    oldest_reader_s: float
-    oldest_reader: str | None
+STAY_S: Final = 0.002
+_SOON_S: Final = 0.0005
+_LEFT_MAX: Final = 256
+_LOOK_S_MAX: Final = 0.05  # between two looks of a waiter
+_CLOSED: Final[Loan] = (0, 0.0, "", None)  # has the readers that are closed for good
 
 
-class _Loan:
-    """One lent reader, or the wait for one: who has it, and since when."""
+class _Waiter:
+    """A place in the queue."""
 
-    __slots__ = ("connection", "name", "refused", "since", "thread", "wake")
+    __slots__ = ("loan", "reader", "refused", "wake")
 
-    def __init__(self) -> None:
-        self.connection: Connection | None = None  # None once it is lent: the borrower is to open one
+    def __init__(self, loan: Loan) -> None:
+        self.loan = loan
+        self.reader: Reader | None = None  # once it is served
         self.refused = False
-        self.thread = threading.get_ident()
-        self.name = threading.current_thread().name
-        self.since = clock.now()
-        self.wake: threading.Lock | None = None  # released once it is lent, or refused
+        self.wake = closed_lock()  # released once it is served, or refused
 
 
 class Readers:
-    """The pool of one database."""
+    """The pool of one database.
 
-    def __init__(self, connect: Callable[[float], Connection], readers_max: int, path: Path) -> None:
+    Attributes:
+        holders: who has which reader (R2).
+        homes: by a thread's identifier, the reader that it used last (R3).
+        watched: somebody waits, or the pool is closed: who gives a reader back is to call `look_around`.
+    """
+
+    def __init__(self, connect: Callable[[float], ReadingConnection], readers_max: int, path: Path) -> None:
         """Open readers with *connect*, which is given a deadline."""
         self._connect = connect
-        self._readers_max = readers_max
         self._path = path
-        self._lock = threading.RLock()  # re-entrant for `let_go` alone (R6)
-        self._idle: list[Connection] = []  # last in, first out: its cache is warm
-        self._lent: dict[_Loan, None] = {}
-        self._waiting: OrderedDict[_Loan, None] = OrderedDict()
-        self._closed = False
+        self._readers = tuple(Reader() for _ in range(readers_max))
+        self.holders: dict[Reader, Loan] = {}
+        self.homes: dict[int, Reader] = {}
+        self.watched = False
+        self._lock = threading.RLock()  # re-entrant for `let_go` alone (R8)
+        self._waiting: dict[_Waiter, None] = {}  # in the order of their coming
+        self._left: dict[
+            int, float
+        ] = {}  # by a thread's identifier, when it gave back last while others waited (R5)
+        self._closed = self._forked = False
         self._waits = Samples()
-        self._retries_of_closed = 0
+        self.count_free = self._waits.count_none
         self._emptied = closed_lock()  # news that nothing is lent after the close
 
-    @contextmanager
-    def lend(self, deadline: float) -> Generator[Connection]:
-        """Lend a reader for the length of a block, with no transaction open.
+    # --- lending
+
+    def borrow(self, loan: Loan, deadline: float) -> Reader:
+        """Lend any reader; its connection may be still to be opened, see `ready`.
 
         Raises:
             ReadTimeout: none came free by *deadline*; nothing ran.
@@ -88,22 +103,84 @@ class Readers:
         if is_mine(self._lock):
             msg = f"{self._path}: a read inside the library's own bookkeeping, from a signal handler or a finalizer"
             raise NestedRead(msg)
-        loan = _Loan()
         try:
-            try:
-                self._borrow(loan, deadline)
-                connection = loan.connection
-                if connection is None:
-                    connection = loan.connection = self._connect(deadline)
-                connection.busy_until = deadline
-                connection.start_request()
-                yield connection
-            finally:
-                self._give_back(loan)
+            reader, waiter = self._ask(loan)
+            if waiter is not None:
+                reader = self._wait(waiter, deadline)
+            assert reader is not None, "either is there"
+            return reader
         except BaseException:
             let_go(self._lock)
-            self._give_back(loan)  # again, since an interrupt may have struck as it began (R6)
             raise
+
+    def ready(self, reader: Reader, deadline: float) -> ReadingConnection:
+        """Return the connection of a *reader* that was lent, opened where it has none, ready for a request."""
+        connection = reader.connection
+        if connection is None:
+            connection = reader.connection = self._connect(deadline)
+        connection.begin_request(deadline)
+        return connection
+
+    def give_back(self, reader: Reader) -> None:
+        """Take back a reader that is clean, from who has it."""
+        del self.holders[reader]
+        if self.watched:
+            self.look_around(reader)
+
+    def end(self, loan: Loan) -> None:
+        """End *loan*, whatever had become of it (R8): clean what it has, and leave the queue."""
+        if self._forked:
+            return  # all is the parent's
+        try:
+            for waiter in list(self._waiting):
+                if waiter.loan is loan:
+                    self._leave(waiter)
+            if is_of_the_dead(loan):
+                self._take_from_the_dead()  # which others may be at, too
+                return
+            for reader, held in list(self.holders.items()):
+                if held is loan:
+                    reader.clean()
+                    self.give_back(reader)
+        except BaseException:
+            let_go(self._lock)
+            raise
+
+    @contextmanager
+    def lend(self, deadline: float, what: str) -> Generator[ReadingConnection]:
+        """Lend a reader for the length of a block, which is for *what*; raises as `borrow`."""
+        loan: Loan = (threading.get_ident(), clock.now(), what, threading.current_thread())
+        try:
+            try:
+                reader = self.borrow(loan, deadline)
+                yield self.ready(reader, deadline)
+            finally:
+                self.end(loan)
+        except BaseException:
+            self.end(loan)  # again, since an interrupt may have struck as it began (R8)
+            raise
+
+    def look_around(self, reader: Reader) -> None:
+        """Serve who waits, after *reader* was given back; or end what `close` has left (R4, R5)."""
+        now = clock.now()
+        if len(self._left) > _LEFT_MAX:
+            self._left.clear()
+        self._left[threading.get_ident()] = now
+        if not self._closed and now < reader.stay_until:
+            return
+        if is_mine(self._lock):
+            return  # a finalizer, in the middle of this thread's own bookkeeping: a waiter looks himself
+        try:
+            if self._closed:
+                self._shut(reader)
+                return
+            with self._lock:
+                self._serve()
+        except BaseException:
+            let_go(self._lock)
+            raise
+
+    # --- the end
 
     def close(self, deadline: float) -> bool:
         """Refuse new readers and those who wait, and close all; one still lent at *deadline* is closed on its return.
@@ -111,177 +188,198 @@ class Readers:
         Returns whether all are closed.
         """
         try:
-            quiet = self._refuse_all()
+            self._refuse_all()
+            for reader in self._readers:
+                self._shut(reader)
         except BaseException:
             let_go(self._lock)
             raise
-        if not quiet:
+        if not self.is_empty:
             self._emptied.acquire(timeout=clock.wait_s(deadline))
-        if self._lent:
+        if not self.is_empty:
             return False
         wake_up(self._emptied)  # for the next who waits
         return True
 
-    def _refuse_all(self) -> bool:
-        """Close the idle readers and refuse those who wait; return whether none is lent."""
-        with self._lock:
-            self._closed = True
-            for loan in list(self._waiting):
-                loan.refused = True
-                del self._waiting[loan]
-                _wake(loan)
-        while True:
-            with self._lock:
-                if not self._idle:
-                    return not self._lent
-                connection = self._idle[-1]
-            self._discard(connection)  # again, where an interrupt struck: it does no harm
-            with self._lock, suppress(ValueError):
-                self._idle.remove(connection)
+    def disown(self) -> None:
+        """In a forked child: leave all as it is."""
+        self._forked = True
+        self.homes.clear()
 
     @property
     def is_empty(self) -> bool:
         """Whether no reader is open or lent at this moment."""
-        return not self._lent and not self._idle
+        return self._lent() == [] and all(reader.connection is None for reader in self._readers)
 
     def is_held_here(self) -> bool:
         """Whether the calling thread has a reader: to wait for that one would be to wait for itself."""
-        me = threading.get_ident()
-        if is_mine(self._lock):
-            return True
-        try:
-            with self._lock:
-                return any(loan.thread == me for loan in self._lent)
-        except BaseException:
-            let_go(self._lock)
-            raise
+        return is_mine(self._lock) or any(is_of_this_thread(loan) for _, loan in self._lent())
 
     def stats(self) -> ReaderStats:
         """Return the state of this moment."""
+        lent = self._lent()
+        oldest = min(lent, key=_since, default=None)
+        opened = [(each, each.connection) for each in self._readers if each.connection is not None]
+        held = {reader for reader, _ in lent}
         with self._lock:
-            lent = list(self._lent)
-            oldest = min(lent, key=lambda loan: loan.since, default=None)
-            connections = [*self._idle, *(loan.connection for loan in lent if loan.connection)]
-            return ReaderStats(
-                readers_idle=len(self._idle),
-                readers_lent=len(lent),
-                read_wait_s=self._waits.spread(),
-                busy_retries=self._retries_of_closed + sum(each.busy_retries for each in connections),
-                oldest_reader_s=clock.now() - oldest.since if oldest else 0.0,
-                oldest_reader=oldest.name if oldest else None,
-            )
+            waits = self._waits.spread()
+        return ReaderStats(
+            readers_idle=sum(reader not in held for reader, _ in opened),
+            readers_lent=len(lent),
+            read_wait_s=waits,
+            busy_retries=sum(reader.retries for reader in self._readers)
+            + sum(connection.busy_retries for _, connection in opened),
+            oldest_reader_s=clock.now() - _since(oldest) if oldest else 0.0,
+            oldest_reader=name_of(oldest[1]) if oldest else None,
+        )
 
     # --- inside
 
-    def _borrow(self, loan: _Loan, deadline: float) -> None:
+    def _ask(self, loan: Loan) -> tuple[Reader | None, _Waiter | None]:
+        """Return a free reader, or a place in the queue."""
+        self._take_from_the_dead()
         with self._lock:
-            if self._closed:
-                raise self._refusal()
-            if not self._waiting and (self._idle or len(self._lent) < self._readers_max):
-                self._lent[loan] = None
-                if self._idle:
-                    loan.connection = self._idle[-1]
-                    del self._idle[-1]
-                self._waits.add(0.0)
-                return
-            if all(each.thread == loan.thread for each in self._lent):  # R5
+            self._check_open()
+            self.watched = True  # R4
+            if not self._waiting:
+                for reader in self._readers:
+                    if self.holders.setdefault(reader, loan) is loan:
+                        self.watched = False
+                        self._settle(reader, loan, 0.0)
+                        self.count_free(0.0)
+                        return reader, None
+            mine = sum(is_of_this_thread(each) for _, each in self._lent())
+            if mine == len(self._readers):  # R7; others may have come back since, or gone
+                self.watched = bool(self._waiting)
                 msg = (
-                    f"this thread holds all {self._readers_max} readers itself and would wait for itself: read through "
-                    "the transaction it has, or raise Config(readers_max=...)"
+                    f"this thread holds all {len(self._readers)} readers itself and would wait for itself: read "
+                    "through the transaction it has, or raise Config(readers_max=...)"
                 )
                 raise NestedRead(msg)
-            wake = loan.wake = closed_lock()
-            self._waiting[loan] = None
-        wake.acquire(timeout=clock.wait_s(deadline))
-        waited_s = clock.now() - loan.since
-        with self._lock:  # R3: the state is asked, not the wait's return value
-            self._waiting.pop(loan, None)
-            lent = loan in self._lent
-            loan.since = clock.now()
-        if lent:
-            self._waits.add(waited_s)
-        elif loan.refused:
+            waiter = _Waiter(loan)
+            self._waiting[waiter] = None
+            return None, waiter
+
+    def _wait(self, waiter: _Waiter, deadline: float) -> Reader:
+        """Wait until *waiter* is served."""
+        look_s = STAY_S * (2 + len(self._waiting) / len(self._readers))
+        reader = None
+        while reader is None:
+            waiter.wake.acquire(timeout=min(look_s, _LOOK_S_MAX, clock.wait_s(deadline)))
+            reader = waiter.reader or self._look_for(waiter, deadline)
+            look_s *= 2
+        with self._lock:
+            self._waits.add(clock.now() - waiter.loan[1])
+        return reader
+
+    def _look_for(self, waiter: _Waiter, deadline: float) -> Reader | None:
+        """See whether a reader is free that nobody tells of (R5, R9); raise where there is none to wait for."""
+        if waiter.refused:
             raise self._refusal()
-        else:
-            raise self._timed_out(waited_s)
+        self._take_from_the_dead()
+        with self._lock:
+            self._serve()
+            if waiter.reader is None and clock.now() >= deadline:  # the state is asked, under the lock
+                raise self._timed_out(waiter.loan)
+            return waiter.reader
 
-    def _give_back(self, loan: _Loan) -> None:
-        connection = loan.connection
-        if connection is not None and connection.inherited:
-            return  # in a forked child, it is the parent's
+    def _serve(self) -> None:
+        """Hand free readers to those who have waited longest; the caller has the lock.
+
+        An interrupt may have left one here that was handed its reader only half (R8): it is served as if it came first.
+        """
+        for reader, loan in self._lent():
+            waiter = next((each for each in self._waiting if each.loan is loan), None)
+            if waiter is not None:
+                waiter.reader = reader
+                wake_up(waiter.wake)
+                del self._waiting[waiter]
+        for reader in self._readers:
+            if not self._waiting:
+                break
+            waiter = next(iter(self._waiting))
+            if self.holders.setdefault(reader, waiter.loan) is waiter.loan:
+                self._settle(reader, waiter.loan, clock.now())
+                waiter.reader = reader
+                wake_up(waiter.wake)
+                del self._waiting[waiter]
+        self.watched = self._closed or bool(self._waiting)
+
+    def _settle(self, reader: Reader, loan: Loan, now: float) -> None:
+        """Make *reader* the home of who has it (R3); the caller has the lock. *now* is 0 where nobody waits."""
+        if self.homes.get(reader.home_of) is reader:
+            del self.homes[reader.home_of]
+        comes_soon = loan[1] - self._left.get(loan[0], 0.0) < _SOON_S
+        reader.lent_at, reader.stay_until = now, now + STAY_S if comes_soon else now
+        reader.home_of = loan[0]
+        self.homes[loan[0]] = reader
+
+    def _leave(self, waiter: _Waiter) -> None:
+        with self._lock:
+            self._waiting.pop(waiter, None)
+            self._serve()
+
+    def _take_from_the_dead(self) -> None:
+        """Take back what threads hold that have ended (R9)."""
+        for reader, loan in self._lent():
+            if not is_of_the_dead(loan):
+                continue
+            mine: Loan = (threading.get_ident(), clock.now(), "the library's own bookkeeping", None)
+            with self._lock:
+                if self.holders.get(reader) is not loan:
+                    continue
+                self.holders[reader] = mine
+            _log.warning(
+                "%s: %s ended while it had a reader, which was taken back", self._path, name_of(loan)
+            )
+            try:
+                reader.discard()
+            finally:
+                self.end(mine)
+
+    def _refuse_all(self) -> None:
+        """Refuse those who wait, and all who come."""
+        with self._lock:
+            self._closed = self.watched = True
+            self.homes.clear()
+            for waiter in list(self._waiting):
+                waiter.refused = True
+                del self._waiting[waiter]
+                wake_up(waiter.wake)
+
+    def _shut(self, reader: Reader) -> None:
+        """After the close: close *reader* for good, unless it is lent; its borrower then comes here too."""
+        mine: Loan = (threading.get_ident(), clock.now(), "closing", None)
         try:
-            if not self._is_out(loan):
-                return
-            if connection is not None and not self._clean(connection):
-                connection = None
-            surplus = self._take_back(loan, connection)
-            if surplus is not None:
-                self._discard(surplus)
+            if self.holders.setdefault(reader, mine) is mine:
+                reader.discard()
+                self.holders[reader] = _CLOSED
         except BaseException:
-            let_go(self._lock)
-            self._take_back(loan, None)  # the connection, which may be half-cleaned, is left to the collector
+            if self.holders.get(reader) is mine:
+                del self.holders[reader]  # `close` may be called again
             raise
+        if self.is_empty:
+            wake_up(self._emptied)
 
-    def _is_out(self, loan: _Loan) -> bool:
-        """Whether *loan* is lent; one that waits is taken out of the queue."""
-        with self._lock:
-            self._waiting.pop(loan, None)
-            return loan in self._lent
+    def _lent(self) -> list[tuple[Reader, Loan]]:
+        return [(reader, loan) for reader, loan in list(self.holders.items()) if loan is not _CLOSED]
 
-    def _take_back(self, loan: _Loan, connection: Connection | None) -> Connection | None:
-        """End *loan*; pass *connection* on to who waited longest, or keep it; return it if it is to be closed."""
-        with self._lock:
-            self._waiting.pop(loan, None)
-            if loan not in self._lent:
-                return None
-            if self._closed:
-                del self._lent[loan]
-                if not self._lent:
-                    wake_up(self._emptied)
-                return connection
-            if self._waiting:  # R2
-                heir = next(iter(self._waiting))
-                heir.connection = connection
-                self._lent[heir] = None
-                del self._lent[loan]
-                del self._waiting[heir]
-                _wake(heir)
-                return None
-            if connection is not None and connection not in self._idle:
-                self._idle.append(connection)
-            del self._lent[loan]
-            return None
-
-    def _clean(self, connection: Connection) -> bool:
-        """Make sure that nothing is open on *connection* (R4)."""
-        if connection.is_idle():
-            return True
-        try:
-            connection.rollback()
-        except Error:
-            _log.warning("%s: a reader could not be cleaned and was closed", self._path, exc_info=True)
-        if connection.is_idle():
-            return True
-        self._discard(connection)
-        return False
-
-    def _discard(self, connection: Connection) -> None:
-        with self._lock:
-            self._retries_of_closed += connection.busy_retries
-        connection.close()
+    def _check_open(self) -> None:
+        if self._closed:
+            raise self._refusal()
 
     def _refusal(self) -> DatabaseClosed:
         return DatabaseClosed(f"{self._path} is closed")
 
-    def _timed_out(self, waited_s: float) -> ReadTimeout:
-        with self._lock:
-            held = ", ".join(f"{loan.name} for {clock.now() - loan.since:.3g} s" for loan in self._lent)
-        msg = (
-            f"{self._path}: no reader came free in {waited_s:.3g} s; all {self._readers_max} are held: {held}"
+    def _timed_out(self, loan: Loan) -> ReadTimeout:
+        now = clock.now()
+        held = "; ".join(
+            f"{name_of(each[1])} for {now - _since(each):.3g} s, with {purpose_of(each[1])}"
+            for each in self._lent()
         )
+        msg = f"{self._path}: no reader came free in {now - loan[1]:.3g} s; all {len(self._readers)} are held: {held}"
         return ReadTimeout(msg, held_by="line")
 
 
-def _wake(loan: _Loan) -> None:
-    if loan.wake is not None:
-        wake_up(loan.wake)
+def _since(lent: tuple[Reader, Loan]) -> float:
+    return max(lent[1][1], lent[0].lent_at)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from _thread import get_ident
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import LiteralString, TypeVar, overload
+from time import monotonic
+from typing import Any, LiteralString, TypeVar, overload
 
 from typing_extensions import TypeForm
 
 from . import clock, queries
 from .config import Config
-from .connection import Connection
 from .errors import DatabaseClosed, ForkedDatabase, NestedRead, ReadTimeout
+from .loans import Loan
+from .parameters import Params
 from .presence import Presence
+from .reader import ReadingConnection
 from .readers import Readers
 from .requests import check_finished, check_function
+from .rows import Row
 from .transaction import ReadTransaction
-from .values import SQL, Params, Row, Value
+from .values import SQL, Value
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Reading:
@@ -35,7 +41,10 @@ class Reading:
         self.path = path
         self.config = config
         self._presence = presence
+        self._writing = presence.writing
         self._readers = readers
+        self._homes = readers.homes
+        self._holders = readers.holders
         self._closed = False
         self._forked = False
 
@@ -60,7 +69,10 @@ class Reading:
         into: TypeForm[T] | None = None,
         timeout_s: float | None = None,
     ) -> list[Row] | list[T]:
-        """Return the rows of one statement; with *into*, the values of its one column.
+        """Return the rows of one statement, each a `Row`, or an *into*.
+
+        *into* is a dataclass, a ``NamedTuple`` or a ``TypedDict``, whose fields are the columns by name, or, where
+        there is one column, the type of its values: `mapping` has what is allowed.
 
         Waits for a reader, never for a writer. Sees every write that was acknowledged before the call.
 
@@ -70,8 +82,7 @@ class Reading:
             ForbiddenStatement: the statement would write.
             NestedRead: this thread is writing (ask its transaction), or holds every reader itself.
         """
-        with self._lend(timeout_s) as connection:
-            return queries.all_rows(connection, sql, params, into)
+        return self._ask(queries.all_rows, sql, params, into, timeout_s)
 
     @overload
     def query_one(
@@ -95,8 +106,7 @@ class Reading:
         timeout_s: float | None = None,
     ) -> Row | T | None:
         """Return the first row, or None where there is none; raises as `query`."""
-        with self._lend(timeout_s) as connection:
-            return queries.first_row(connection, sql, params, into)
+        return self._ask(queries.first_row, sql, params, into, timeout_s)
 
     @overload
     def query_value(
@@ -124,27 +134,123 @@ class Reading:
         Raises:
             RowMismatch: there is no row (unless *into* takes None), or more than one column, or another type.
         """
-        with self._lend(timeout_s) as connection:
-            return queries.one_value(connection, sql, params, into)
+        return self._ask(queries.one_value, sql, params, into, timeout_s)
 
     def read(self, work: Callable[[ReadTransaction], T], *, timeout_s: float | None = None) -> T:
         """Run *work* on one snapshot of the database and return its result; raises as `query`."""
         check_function(work)
-        with self.read_transaction(timeout_s=timeout_s) as transaction:
+        with self._snapshot(timeout_s, "a read function") as transaction:
             value = work(transaction)
         check_finished(value)
         return value
 
-    @contextlib.contextmanager
-    def read_transaction(self, *, timeout_s: float | None = None) -> Generator[ReadTransaction]:
+    def read_transaction(
+        self, *, timeout_s: float | None = None
+    ) -> contextlib.AbstractContextManager[ReadTransaction]:
         """Open a snapshot of the database for the length of a ``with`` block; raises as `query`.
 
         The snapshot is fixed at the beginning of the block. While it is open the WAL cannot start over: keep it short.
         """
+        return self._snapshot(timeout_s, "a read transaction")
+
+    @overload
+    def stream(
+        self, sql: LiteralString | SQL, params: Params = ..., *, timeout_s: float | None = ...
+    ) -> contextlib.AbstractContextManager[Iterator[Row]]: ...
+    @overload
+    def stream(
+        self,
+        sql: LiteralString | SQL,
+        params: Params = ...,
+        *,
+        into: TypeForm[T],
+        timeout_s: float | None = ...,
+    ) -> contextlib.AbstractContextManager[Iterator[T]]: ...
+    @contextlib.contextmanager
+    def stream(
+        self,
+        sql: LiteralString | SQL,
+        params: Params = (),
+        *,
+        into: TypeForm[T] | None = None,
+        timeout_s: float | None = None,
+    ) -> Generator[Iterator[Any]]:
+        """Iterate over the rows of one statement, one by one, for the length of a ``with`` block; raises as `query`.
+
+        All rows are of one snapshot, and no more than one is in memory. The block keeps one of the readers, and while
+        it is open the WAL cannot start over.
+        """
+        with (
+            self._snapshot(timeout_s, sql) as transaction,
+            transaction.stream(sql, params, into=into) as rows,
+        ):
+            yield rows
+
+    # --- inside
+
+    def _ask(
+        self,
+        shape: Callable[[ReadingConnection, str, Params, TypeForm[T] | None], R],
+        sql: str,
+        params: Params,
+        into: TypeForm[T] | None,
+        timeout_s: float | None,
+    ) -> R:
+        """Return what *shape* makes of one statement, on a reader that is lent for it alone (`readers`, R2, R3)."""
+        now = monotonic()
+        loan: Loan = (get_ident(), now, sql, None)
+        try:
+            try:
+                reader = self._homes.get(loan[0])
+                if (
+                    reader is None
+                    or timeout_s is not None
+                    or loan[0] in self._writing
+                    or self._holders.setdefault(reader, loan) is not loan
+                    or reader.connection is None
+                ):
+                    return self._ask_any(shape, loan, params, into, timeout_s)
+                connection = reader.connection
+                connection.busy_until = now + self.config.read_timeout_s
+                connection.stop_at = now + self.config.statement_timeout_s
+                value = shape(connection, sql, params, into)
+                self._readers.count_free(0.0)
+                del self._holders[reader]
+                if self._readers.watched:
+                    self._readers.look_around(reader)
+                return value
+            except BaseException:
+                self._readers.end(loan)
+                raise
+        except BaseException:
+            self._readers.end(loan)  # again, since an interrupt may have struck as it began (`readers`, R8)
+            raise
+
+    def _ask_any(
+        self,
+        shape: Callable[[ReadingConnection, str, Params, TypeForm[T] | None], R],
+        loan: Loan,
+        params: Params,
+        into: TypeForm[T] | None,
+        timeout_s: float | None,
+    ) -> R:
+        """Do what `_ask` does where the thread has no reader at hand."""
+        readers = self._readers
+        readers.end(loan)  # a reader whose connection broke a moment ago
+        self._check_not_writing()
         deadline = clock.deadline(timeout_s, self.config.read_timeout_s)
-        with self._lend_until(deadline) as connection:
+        reader = readers.borrow(loan, deadline)
+        value = shape(readers.ready(reader, deadline), loan[2], params, into)
+        readers.give_back(reader)
+        return value
+
+    @contextlib.contextmanager
+    def _snapshot(self, timeout_s: float | None, what: str) -> Generator[ReadTransaction]:
+        deadline = clock.deadline(timeout_s, self.config.read_timeout_s)
+        self._check_not_writing()
+        with self._readers.lend(deadline, what) as connection:
             if not connection.begin_read(deadline):
-                msg = f"{self.path}: another connection kept the file locked past the deadline"
+                msg = f"{self.path}: another connection, not of onewriter, kept the file locked past the deadline"
                 raise ReadTimeout(msg, held_by="stranger")
             transaction = ReadTransaction(connection)
             try:
@@ -152,14 +258,9 @@ class Reading:
             finally:
                 transaction.end()
 
-    # --- inside
-
-    def _lend(self, timeout_s: float | None) -> contextlib.AbstractContextManager[Connection]:
-        return self._lend_until(clock.deadline(timeout_s, self.config.read_timeout_s))
-
-    def _lend_until(self, deadline: float) -> contextlib.AbstractContextManager[Connection]:
+    def _lend(self, what: str) -> contextlib.AbstractContextManager[ReadingConnection]:
         self._check_not_writing()
-        return self._readers.lend(deadline)
+        return self._readers.lend(clock.now() + self.config.read_timeout_s, what)
 
     def _check_not_writing(self) -> None:
         self._check_usable()

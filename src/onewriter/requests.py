@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType
@@ -15,8 +15,9 @@ from typing import Final, Protocol
 
 from .connection import Connection
 from .errors import MisuseError, ProgrammingError
+from .parameters import Params, native
 from .transaction import Transaction
-from .values import Params, freeze, plain
+from .values import check_params, plain
 
 _log = logging.getLogger(__name__)
 _LAZY: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
@@ -145,6 +146,23 @@ class Function:
         """Call what the run that was committed gave to ``after_commit``; for the thread whose function it was."""
         if self.callbacks is not None:
             call_back(self.callbacks, path)
+
+
+def freeze(params: Params) -> Params:
+    """Return *params* as plain data, which another thread may read.
+
+    A caller's own classes, that of the container and those of the values, are asked here and now.
+    """
+    if _is_tuple(params):
+        return native(params)
+    check_params(params)
+    if isinstance(params, Mapping):
+        return native({plain(key): value for key, value in params.items()})
+    return native(tuple(params))
+
+
+def _is_tuple(params: object) -> bool:
+    return type(params) is tuple
 
 
 def call_back(callbacks: Iterable[Callable[[], object]], path: Path) -> None:

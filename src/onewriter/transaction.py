@@ -10,16 +10,21 @@ X4  Callbacks for after the commit are kept in their order; those of a savepoint
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
-from typing import LiteralString, Protocol, TypeVar, overload
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, LiteralString, Protocol, TypeVar, overload
 
 from typing_extensions import TypeForm
 
-from . import queries, statements
+from . import queries, statements, streams
+from .blobs import Blob, check_place
 from .errors import ProgrammingError, TransactionEnded, WrongThread
+from .mapping import check_into
+from .parameters import Params
 from .queries import Source
-from .values import SQL, Params, Result, Row, Value
+from .results import Result
+from .rows import Row
+from .values import SQL, Value
 
 T = TypeVar("T")
 
@@ -84,7 +89,7 @@ class ReadTransaction:
     def query(
         self, sql: LiteralString | SQL, params: Params = (), *, into: TypeForm[T] | None = None
     ) -> list[Row] | list[T]:
-        """Return the rows of one statement; with *into*, the values of its one column.
+        """Return the rows of one statement, each a `Row`, or an *into*; see `Database.query`.
 
         Raises:
             RowMismatch: a row does not fit *into*.
@@ -116,9 +121,60 @@ class ReadTransaction:
         """
         return queries.one_value(self._use(), sql, params, into)
 
+    @overload
+    def stream(
+        self, sql: LiteralString | SQL, params: Params = ...
+    ) -> AbstractContextManager[Iterator[Row]]: ...
+    @overload
+    def stream(
+        self, sql: LiteralString | SQL, params: Params = ..., *, into: TypeForm[T]
+    ) -> AbstractContextManager[Iterator[T]]: ...
+    @overload
+    def stream(
+        self, sql: LiteralString | SQL, params: Params = ..., *, into: TypeForm[T] | None
+    ) -> AbstractContextManager[Iterator[Row] | Iterator[T]]: ...
+    @contextmanager
+    def stream(
+        self, sql: LiteralString | SQL, params: Params = (), *, into: TypeForm[T] | None = None
+    ) -> Generator[Iterator[Any]]:
+        """Iterate over the rows of one statement, one by one, for the length of a ``with`` block.
+
+        What the transaction writes meanwhile to the tables that are read may or may not be seen by the rows to come
+        (https://sqlite.org/isolation.html). A statement that writes (``RETURNING``) is run to its end first, and its
+        rows are kept.
+
+        Raises as `query`.
+        """
+        source = self._use()
+        if into is not None:
+            check_into(into)
+        opened = source.open_cursor(sql, params)
+        try:
+            yield streams.rows(source, opened, sql, into)
+        finally:
+            source.shut(opened)
+
+    def open_blob(self, table: str, column: str, rowid: int, *, writable: bool = False) -> Blob:
+        """Open the value in *column* of the row *rowid* of *table* as a raw file, up to the end of the transaction.
+
+        Use it as a context manager, to close it before. It is read and written in place
+        (https://sqlite.org/c3ref/blob_open.html); only a `Transaction` can write. A table without rowids, a view, and a
+        number or NULL cannot be opened, nor an indexed column for writing.
+
+        Raises:
+            ProgrammingError: there is no such row, column or table, or it cannot be opened.
+            ForbiddenStatement: *writable*, in a read.
+        """
+        source = self._use()
+        check_place(table, column, rowid)
+        opened = source.open_blob(table, column, rowid, writable=writable)
+        return Blob(source, opened, f"{table}.{column} of row {rowid}")
+
     def end(self) -> list[Callable[[], object]] | None:
         """Refuse all further use. The library calls this when the function or the block has ended."""
         self._ended = True
+        if self._source.opened:
+            self._source.close_opened()
         return None
 
     def _use(self) -> Source:
@@ -213,6 +269,8 @@ class Transaction(ReadTransaction):
     def end(self) -> list[Callable[[], object]] | None:
         """Refuse all further use, and return what is to be called after the commit. For the library."""
         self._ended = True
+        if self._source.opened:
+            self._source.close_opened()
         return self._callbacks
 
     def _use(self) -> WritingSource:

@@ -366,6 +366,8 @@ class Writer:
         self.line.finish((ticket,))
 
     def _end(self) -> None:
+        if self.config.optimize:
+            self.connection.optimize()
         self.connection.close()
         self._is_ended = True
         wake_up(self._ended)

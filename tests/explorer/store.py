@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from onewriter import clock
 from onewriter.errors import IntegrityError
-from onewriter.values import Params, Result
+from onewriter.parameters import Params
+from onewriter.results import Result
+from onewriter.rows import Row
 from tests.explorer.fakes import FakeLock
 from tests.explorer.world import Thread, Touch, World
 
@@ -39,6 +41,7 @@ class Store:
     """
 
     inherited = False
+    opened = None  # nothing stays open between two calls here
     waits_for_lock = False
     busy_retries = 0
 
@@ -97,6 +100,9 @@ class Store:
         """Roll back what is open."""
         with self._use("rolls back", slow=True):
             self.open = self._saved = None
+
+    def optimize(self) -> None:
+        """Do nothing."""
 
     def start_request(self) -> None:
         """Do nothing."""
@@ -181,7 +187,7 @@ class Store:
                 msg = "bad"
                 raise IntegrityError(msg)
             self.open.append(number)
-            return Result([(each,) for each in found], 1, 0)
+            return Result([Row((each,)) for each in found], 1, 0)
 
     # --- inside
 

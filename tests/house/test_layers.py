@@ -27,13 +27,21 @@ SOURCE = ROOT / "src" / PACKAGE
 # stands for all modules of that folder. A module that the design plans may have its place before it exists.
 LAYERS = (
     ("errors",),
-    ("values", "config", "clock", "samples", "locks"),
+    ("values", "config", "clock", "samples", "locks", "loans"),
     ("files", "presence", "forks", "exits", "helpers"),
     ("guard", "statements", "translate"),
+    ("rows", "converters"),
+    ("results",),
+    ("kinds", "parameters"),
+    ("shapes",),
+    ("makers",),
+    ("mapping",),
+    ("opened",),
     ("handle",),
     ("executor",),
     ("connection",),
-    ("queries",),
+    ("reader",),
+    ("queries", "streams", "blobs"),
     ("transaction",),
     ("tickets", "requests", "futures"),
     ("line", "turn"),
@@ -52,7 +60,7 @@ LAYERS = (
     ("__main__",),
 )
 # `connection`, what it is made of, and the ways that the stress command compares with (they are APSW by design).
-KNOW_APSW = {"guard", "statements", "translate", "handle", "executor", "connection", "stress"}
+KNOW_APSW = {"guard", "statements", "translate", "handle", "executor", "connection", "opened", "stress"}
 KNOW_NO_SQLITE = {"tickets", "line"}
 PUBLIC_ONLY = {"stress"}
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}

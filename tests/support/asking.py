@@ -336,7 +336,7 @@ class RealTransaction:
     def execute_many(self, rows: Sequence[Insert]) -> Effect:
         """Run one statement for each of *rows*, which are of one kind."""
         done = self._transaction.execute_many(SQL(rows[0].sql), (each.params for each in rows))
-        return Effect(done.rows, done.changes)
+        return Effect([*done.rows], done.changes)
 
     def script(self, script: Script) -> None:
         """Run one text of several statements."""
@@ -388,7 +388,7 @@ class Asked:
                 assert isinstance(many, Many)
                 rows = [each.params for each in many.rows]
                 done = db.execute_many(SQL(many.rows[0].sql), rows, timeout_s=timeout_s)
-                self.trace.append(Effect(done.rows, done.changes))
+                self.trace.append(Effect([*done.rows], done.changes))
             case "block":
                 with db.transaction(timeout_s=timeout_s) as tx:
                     self._work(tx)
@@ -411,4 +411,4 @@ class Asked:
 
 def _effect(done: Result, statement: Statement) -> Effect:
     inserted = isinstance(statement, Insert) and done.changes > 0
-    return Effect(done.rows, done.changes, done.last_insert_rowid if inserted else 0)
+    return Effect([*done.rows], done.changes, done.last_insert_rowid if inserted else 0)

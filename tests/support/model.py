@@ -7,13 +7,15 @@ the business of the transaction: `asking`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NoReturn, Protocol, TypeAlias, cast
 
 import onewriter
 from onewriter import SQL, DataError, ForbiddenStatement, Migration, ProgrammingError
-from onewriter.values import Row, Value
+from onewriter.values import Value
+
+Row: TypeAlias = tuple[Value, ...]
 
 SCHEMA = (
     Migration(
@@ -51,13 +53,13 @@ class Content:
         return any(part[column] is not None and part[column] not in self.items for part in self.parts)
 
 
-def read_content(query: Callable[[SQL], list[Row]]) -> Content:
+def read_content(query: Callable[[SQL], Sequence[Row]]) -> Content:
     """Return what is really there, as *query* sees it."""
     schema = {row[0] for row in query(SQL("SELECT name FROM sqlite_schema"))}
     return Content(
         items={cast("int", row[0]): row[1:] for row in query(SQL("SELECT * FROM item"))},
         parts=Counter(query(SQL("SELECT * FROM part"))),
-        side=query(SQL("SELECT * FROM side ORDER BY rowid")) if "side" in schema else None,
+        side=[*query(SQL("SELECT * FROM side ORDER BY rowid"))] if "side" in schema else None,
         indexed="by_size" in schema,
         noted=query(SQL("SELECT 1 FROM pragma_table_info('item') WHERE name = 'note'")) != [],
     )

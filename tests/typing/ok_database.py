@@ -1,14 +1,20 @@
 """The types that follow from a call: what a service writes, and what it gets."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
-from typing import assert_type
+from typing import NamedTuple, TypedDict, assert_type
+from uuid import UUID
 
 import apsw
 
 import onewriter
-from onewriter import SQL, Config, Database, Migration, ReadTransaction, Result, Transaction
+from onewriter import SQL, Config, Database, Migration, ReadTransaction, Result, Row, Transaction, Value
 
 MIGRATIONS = (
     Migration(
@@ -16,7 +22,34 @@ MIGRATIONS = (
     ),
     Migration(2, "backfill", lambda tx: tx.execute("UPDATE blob SET size = 0")),
 )
-Row = tuple[None | int | float | str | bytes, ...]
+
+
+class State(Enum):
+    """An enumeration."""
+
+    NEW = "new"
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A dataclass."""
+
+    digest: str
+    size: int | None = None
+
+
+class Pair(NamedTuple):
+    """A NamedTuple."""
+
+    digest: str
+    size: int
+
+
+class Dictionary(TypedDict):
+    """A TypedDict."""
+
+    digest: str
+    size: int
 
 
 def count(tx: ReadTransaction) -> int:
@@ -42,7 +75,37 @@ def reading(db: Database, computed: str) -> None:
     assert_type(db.query_value("SELECT max(size) FROM blob", into=int | None), int | None)
     assert_type(db.query_value("SELECT max(digest) FROM blob", into=str | None, timeout_s=1.0), str | None)
     assert_type(db.query_value(SQL(f"SELECT {computed}"), {"name": b""}, into=bytes), bytes)
+    assert_type(db.query("SELECT digest, size FROM blob", into=Blob), list[Blob])
+    assert_type(db.query_one("SELECT digest, size FROM blob", into=Pair), Pair | None)
+    assert_type(db.query("SELECT digest, size FROM blob", into=Dictionary), list[Dictionary])
+    assert_type(db.query_value("SELECT max(at) FROM blob", into=datetime | None), datetime | None)
+    assert_type(db.query("SELECT state FROM blob", into=State), list[State])
     assert_type(db.read(count), int)
+    with db.stream("SELECT digest, size FROM blob") as rows:
+        assert_type(rows, Iterator[Row])
+        for digest, _ in rows:
+            assert_type(digest, Value)
+    with db.stream("SELECT digest, size FROM blob", into=Blob, timeout_s=1.0) as blobs:
+        assert_type(next(blobs), Blob)
+    with db.read_transaction() as tx:
+        assert_type(tx, ReadTransaction)
+        assert_type(tx.query_one("SELECT digest, size FROM blob", into=Blob), Blob | None)
+        with tx.stream("SELECT size FROM blob", into=int | None) as sizes:
+            assert_type(list(sizes), list[int | None])
+        with tx.open_blob("chunk", "body", 1) as file:
+            assert_type(file.readinto(bytearray(10)), int)
+            buffered: io.RawIOBase = file
+            assert_type(io.BufferedReader(buffered).read(), bytes)
+
+
+def parameters(db: Database, at: datetime, folder: Path) -> None:
+    """What SQLite stores, and what has a converter."""
+    db.execute("INSERT INTO blob VALUES (?, ?, ?)", ("sha256:1", at, True))
+    db.execute("INSERT INTO blob VALUES (:a, :b)", {"a": folder, "b": bytearray(3)})
+    db.execute("INSERT INTO blob VALUES (?, ?, ?)", [UUID(int=5), Decimal("0.1"), State.NEW])
+    result = db.execute("INSERT INTO blob VALUES (?) RETURNING digest", (None,))
+    assert_type(result.rows, list[Row])
+    assert_type(result.rows[0]["digest"], Value)
     assert_type(db.read(lambda tx: tx.query_value("SELECT 1.5", into=float)), float)
     with db.read_transaction() as tx:
         assert_type(tx, ReadTransaction)

@@ -1,0 +1,119 @@
+"""A connection of the pool: outside a transaction, each statement is a request of its own.
+
+The road of a plain query is kept short here: the time that the statement may take is set by who borrowed the
+connection, and what an error leaves is cleaned up by who gives it back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from . import clock
+from .connection import Connection
+from .errors import ReadTimeout
+from .handle import LOCKED
+from .parameters import Params
+from .rows import Plain, Row
+from .samples import Spread
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class ReadingConnection(Connection):
+    """A read-only connection.
+
+    Its methods raise `ReadTimeout` where another connection, not of onewriter, kept the file locked past the deadline.
+    """
+
+    def begin_request(self, deadline: float) -> None:
+        """Forget what was before; wait for others' locks up to *deadline*."""
+        self.busy_until = deadline
+        self.start_request()
+        self.stop_at = clock.now() + self._statement_timeout_s
+
+    def rows(self, sql: str, params: Params) -> list[Row]:
+        """Run one statement to its end and return its rows."""
+        return super().rows(sql, params) if self._begun else self._at_once(self._rows, sql, params)
+
+    def first(self, sql: str, params: Params) -> Row | None:
+        """Run one statement as far as its first row, and return that."""
+        return super().first(sql, params) if self._begun else self._at_once(self._first, sql, params)
+
+    def named_rows(self, sql: str, params: Params) -> tuple[list[Plain], tuple[str, ...]]:
+        """Run one statement to its end; return its rows and, where there are any, the names of its columns."""
+        return (
+            super().named_rows(sql, params) if self._begun else self._at_once(self._named_rows, sql, params)
+        )
+
+    def _at_once(self, fetch: Callable[[str, Params], T], sql: str, params: Params) -> T:
+        if type(sql) is not str or sql not in self._checked or not isinstance(params, tuple):
+            self._check(sql, params)
+        while True:
+            try:
+                return fetch(sql, params)
+            except LOCKED as error:
+                self._renew_cursor()
+                if not self.wait_again():
+                    msg = f"{self.path}: another connection, not of onewriter, kept the file locked past the deadline"
+                    raise ReadTimeout(msg, held_by="stranger") from error
+            except BaseException as error:  # noqa: BLE001 - told apart there
+                self._fail(error, sql, params)
+
+
+class Reader:
+    """One place of the pool.
+
+    Attributes:
+        connection: None until it is needed; touched by who has the reader.
+        stay_until: until when the thread whose home it is may keep others waiting (R5).
+    """
+
+    __slots__ = ("connection", "home_of", "lent_at", "retries", "stay_until")
+
+    def __init__(self) -> None:
+        """Begin without a connection."""
+        self.connection: ReadingConnection | None = None
+        self.stay_until = 0.0
+        self.lent_at = 0.0  # where it was handed over: later than the loan was made
+        self.home_of = 0
+        self.retries = 0  # busy retries of the connections that it had before
+
+    def clean(self) -> None:
+        """Make sure that nothing is open on the connection, or close it (`readers`, R6); for who has the reader."""
+        connection = self.connection
+        if connection is None or connection.inherited:
+            return
+        try:
+            connection.close_opened()
+            if not connection.is_broken and not connection.unended and connection.is_idle():
+                return
+            connection.recover()
+            if not connection.is_broken and connection.is_idle():
+                return
+        except Exception:  # noqa: BLE001 - APSW's too: the connection may have been closed by on_connect's code
+            _log.warning("%s: a reader could not be cleaned and was closed", connection.path, exc_info=True)
+        self.discard()
+
+    def discard(self) -> None:
+        """Close the connection; for who has the reader."""
+        connection = self.connection
+        if connection is not None and not connection.inherited:
+            connection.close()
+            self.connection = None
+            self.retries += connection.busy_retries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderStats:
+    """The readers at one moment; durations in seconds."""
+
+    readers_idle: int
+    readers_lent: int
+    read_wait_s: Spread
+    busy_retries: int
+    oldest_reader_s: float
+    oldest_reader: str | None
