@@ -14,21 +14,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import statistics
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import apsw
 
 import onewriter
+from bench.rounds import Call, Figure, Round, figure, machine, run_round
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,26 +33,9 @@ ROW = "x" * 200
 CREATE = "CREATE TABLE small (id INTEGER PRIMARY KEY, body TEXT NOT NULL)"
 INSERT = "INSERT INTO small (body) VALUES (?)"
 
-Write = Callable[[], object]
-
-
-class Round(NamedTuple):
-    """What one way did in one round."""
-
-    writes_per_s: float
-    worst_s: float
-
-
-class Figure(NamedTuple):
-    """What one way did over all rounds."""
-
-    writes_per_s: float
-    ratio: float
-    worst_s: float
-
 
 @contextmanager
-def _raw(folder: Path, durability: str, *, locked: bool) -> Generator[Write]:
+def _raw(folder: Path, durability: str, *, locked: bool) -> Generator[Call]:
     """APSW by hand: one connection, a transaction for each write, behind a lock where threads share it."""
     connection = apsw.Connection(str(folder / "raw.db"))
     connection.pragma("journal_mode", "wal")
@@ -81,7 +60,7 @@ def _raw(folder: Path, durability: str, *, locked: bool) -> Generator[Write]:
 @contextmanager
 def _onewriter(
     folder: Path, durability: onewriter.config.Durability, *, by_function: bool
-) -> Generator[Write]:
+) -> Generator[Call]:
     with onewriter.open(folder / f"one-{by_function}.db", durability=durability) as db:
         db.execute(CREATE)
 
@@ -89,33 +68,6 @@ def _onewriter(
             tx.execute(INSERT, (ROW,))
 
         yield (lambda: db.write(insert)) if by_function else (lambda: db.execute(INSERT, (ROW,)))
-
-
-def run_round(write: Write, threads: int, seconds: float) -> Round:
-    """Have *threads* threads call *write* for *seconds*."""
-    start = threading.Barrier(threads + 1)
-    counts = [0] * threads
-    worst = [0.0] * threads
-
-    def work(number: int) -> None:
-        start.wait()
-        stop = time.perf_counter() + seconds
-        now = time.perf_counter()
-        while now < stop:
-            write()
-            after = time.perf_counter()
-            worst[number] = max(worst[number], after - now)
-            counts[number] += 1
-            now = after
-
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
-    for worker in workers:
-        worker.start()
-    start.wait()
-    began = time.perf_counter()
-    for worker in workers:
-        worker.join()
-    return Round(sum(counts) / (time.perf_counter() - began), max(worst))
 
 
 def measure(
@@ -134,19 +86,9 @@ def measure(
                 "onewriter write": stack.enter_context(_onewriter(folder, durability, by_function=True)),
             }
             for way in order:
-                taken[way].append(run_round(ways[way], threads, seconds))
+                taken[way].append(run_round([ways[way]] * threads, seconds))
             order.append(order.pop(0))
-    return {way: _figure(seen, taken[other]) for way, seen in taken.items()}
-
-
-def _figure(seen: list[Round], other: list[Round]) -> Figure:
-    return Figure(
-        writes_per_s=statistics.median(each.writes_per_s for each in seen),
-        ratio=statistics.median(
-            mine.writes_per_s / theirs.writes_per_s for mine, theirs in zip(seen, other, strict=True)
-        ),
-        worst_s=statistics.median(each.worst_s for each in seen),
-    )
+    return {way: figure(seen, taken[other]) for way, seen in taken.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -158,19 +100,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=0.7, help="of each way in each round")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     chosen = parser.parse_args(arguments)
-    print(
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}, "
-        f"durability {chosen.durability}, {chosen.rounds} rounds of {chosen.seconds} s"
-    )
+    print(f"{machine()}, durability {chosen.durability}, {chosen.rounds} rounds of {chosen.seconds} s")
     results: list[dict[str, object]] = []
     for threads in (int(each) for each in chosen.threads.split(",")):
         figures = measure(threads, chosen.durability, chosen.rounds, chosen.seconds)
-        for way, figure in figures.items():
+        for way, seen in figures.items():
             print(
-                f"{threads:5d} threads  {way:22s} {figure.writes_per_s:9,.0f} writes/s  x{figure.ratio:5.2f}  "
-                f"worst {figure.worst_s * 1000:8.1f} ms"
+                f"{threads:5d} threads  {way:22s} {seen.per_s:9,.0f} writes/s  x{seen.ratio:5.2f}  "
+                f"worst {seen.worst_s * 1000:8.1f} ms"
             )
-            results.append({"threads": threads, "way": way, **figure._asdict()})
+            results.append({"threads": threads, "way": way, **seen._asdict()})
     if chosen.json:
         chosen.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
     return 0
