@@ -36,7 +36,6 @@ from .errors import (
     MisuseError,
     NotADatabase,
     OperationalError,
-    ProgrammingError,
     TransactionEnded,
 )
 from .guard import WOULD_WRITE, own
@@ -81,6 +80,7 @@ class Executor(Handle):
             immutable=immutable,
         )
         self._statement_timeout_s = config.statement_timeout_s
+        self._read_timeout_s = config.read_timeout_s
         self._left_s = clock.NEVER  # of the request's time inside SQLite
         self._begun = False  # a transaction is open, as far as we know
         self.unended = False  # a statement was begun, and its end not looked at (N3)
@@ -195,6 +195,27 @@ class Executor(Handle):
         # SQLite leaves the count of an earlier statement standing where this one changes nothing.
         changes = self._apsw.changes() if self._apsw.total_changes() != before else 0
         return Result(rows, changes, self._apsw.last_insert_rowid())
+
+    def execute_only(self, sql: str, params: Params) -> Result:
+        """Do what `execute` does for the only statement of its request: what is left of its time need not be counted.
+
+        What is spared here counts, since the road of a lone write is run cold; `end_request` takes the limit away.
+        """
+        if type(sql) is not str or sql not in self._checked or not isinstance(params, tuple):
+            self._check(sql, params)
+        connection = self._apsw
+        before = connection.total_changes()
+        self.stop_at = time.monotonic() + self._statement_timeout_s
+        self.unended = True
+        try:
+            first: Plain | None = self._cursor.execute(sql, params).fetchone()
+            rows: list[Row] = [] if first is None else self._rest(sql, first)
+            self.unended = False
+        except BaseException as error:  # noqa: BLE001 - told apart there
+            self.stop_at = clock.NEVER
+            self._fail(error, sql, params)
+        changes = connection.changes() if connection.total_changes() != before else 0
+        return Result(rows, changes, connection.last_insert_rowid())
 
     def execute_many(self, sql: str, many: Iterable[Params]) -> Result:
         """Run one statement once for each of *many*; rows that it returns are collected in their order."""
@@ -311,9 +332,9 @@ class Executor(Handle):
 
     def _check(self, sql: str, params: Params) -> None:
         check_params(params)
-        _check_type(sql)
+        statements.check_text(sql)
         if sql not in self._checked:
-            _check_text(sql)
+            statements.check_one(sql)
             if len(self._checked) >= _CHECKED_MAX:
                 self._checked.clear()
                 self._shapes.clear()
@@ -343,8 +364,10 @@ class Executor(Handle):
         finally:
             del ours, error  # no cycle through the traceback: it would keep the caller's frames alive
 
-    def _ours(self, error: BaseException, sql: str, params: Params) -> BaseException:
+    def _ours(self, error: BaseException, sql: object, params: Params) -> BaseException:
         refused, self._guard.refused = self._guard.refused, ""
+        if not isinstance(sql, str):
+            return statements.no_text(sql)
         if isinstance(error, Error) or not is_known(error):
             return error
         if not refused and self._guard.read_only and isinstance(error, apsw.ReadOnlyError):
@@ -363,17 +386,3 @@ class Executor(Handle):
         ours = translate(error, sql)
         self.is_broken = self.is_broken or type(ours) in _BREAKING
         return ours
-
-
-def _check_type(sql: object) -> None:
-    if not isinstance(sql, str):
-        msg = f"sql must be a str, not {type(sql).__name__}"
-        raise ProgrammingError(msg)
-
-
-def _check_text(sql: str) -> None:
-    found = statements.count(sql)
-    if found != 1:
-        what = "no statement" if found == 0 else f"{found} statements"
-        msg = f"one statement a call: this text holds {what} (tx.script() runs several)"
-        raise ProgrammingError(msg, sql=sql)

@@ -33,7 +33,7 @@ _TEXTS_MAX: Final = 1_000
 _KEPT_LENGTH_MAX: Final = 10_000
 _NUMBER_MAX: Final = 32_766  # https://sqlite.org/limits.html#max_variable_number
 _SHOWN_MAX: Final = 20
-_BINDABLE: Final = NATIVE | {bytearray, memoryview}
+BINDABLE: Final = NATIVE | {bytearray, memoryview}
 # SQLite's letters are the ASCII ones and all that is not ASCII; a byte order mark alone is blank space.
 _LETTER: Final = r"A-Za-z0-9_\x80-\U0010ffff"
 _WORD: Final = rf"\ufeff|[{_LETTER}][{_LETTER}$]*"
@@ -106,10 +106,10 @@ def native(params: Params) -> Params:
     """
     kind = type(params)
     if kind is tuple or kind is list:
-        if _BINDABLE.issuperset(map(type, params)):
+        if BINDABLE.issuperset(map(type, params)):
             return params
     elif kind is dict:
-        if _BINDABLE.issuperset(map(type, cast("dict[str, Param]", params).values())):
+        if BINDABLE.issuperset(map(type, cast("dict[str, Param]", params).values())):
             return params
     else:
         check_params(params)
@@ -120,7 +120,7 @@ def native(params: Params) -> Params:
 
 def native_value(value: object, where: str | int) -> Param:
     """Return *value*, which is parameter *where*, as SQLite can have it; raises as `native`."""
-    if type(value) in _BINDABLE:
+    if type(value) in BINDABLE:
         return cast("Param", value)
     try:
         return to_sql(value)

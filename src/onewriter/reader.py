@@ -29,11 +29,36 @@ class ReadingConnection(Connection):
     Its methods raise `ReadTimeout` where another connection, not of onewriter, kept the file locked past the deadline.
     """
 
+    # When the request began: who asks for one statement sets this, and nothing else. 0 until the first.
+    asked_at = 0.0
+    _limit = (0.0, 0.0)  # when another request began that named its deadline, and that
+    _begun = False
+
     def begin_request(self, deadline: float) -> None:
         """Forget what was before; wait for others' locks up to *deadline*."""
-        self.busy_until = deadline
         self.start_request()
-        self.stop_at = clock.now() + self._statement_timeout_s
+        self.asked_at = clock.now()
+        self._limit = (self.asked_at, deadline)
+
+    def wait_again(self) -> bool:
+        """Wait a moment for others' locks; False where the deadline has passed."""
+        self._set_limits()
+        return super().wait_again()
+
+    def _keep_waiting(self, tries: int) -> bool:
+        self._set_limits()
+        return super()._keep_waiting(tries)
+
+    def _overdue(self) -> bool:
+        self._set_limits()
+        return super()._overdue()
+
+    def _set_limits(self) -> None:
+        """Outside a transaction, have the limits counted from the request's beginning; asked when something lasts."""
+        if not self._begun and self.asked_at:
+            self.stop_at = self.asked_at + self._statement_timeout_s
+            asked_at, deadline = self._limit
+            self.busy_until = deadline if asked_at == self.asked_at else self.asked_at + self._read_timeout_s
 
     def rows(self, sql: str, params: Params) -> list[Row]:
         """Run one statement to its end and return its rows."""
@@ -41,7 +66,29 @@ class ReadingConnection(Connection):
 
     def first(self, sql: str, params: Params) -> Row | None:
         """Run one statement as far as its first row, and return that."""
-        return super().first(sql, params) if self._begun else self._at_once(self._first, sql, params)
+        return super().first(sql, params) if self._begun else self.first_alone(sql, params)
+
+    def first_alone(self, sql: str, params: Params) -> Row | None:
+        """Do what `first` does outside a transaction: this is the road of a point read."""
+        try:
+            shape = self._shapes.get(sql)
+            if shape is None or not isinstance(params, tuple):
+                return self._at_once(self._first, sql, params)
+            cursor = self._cursor.execute(
+                sql, params
+            )  # from here on as `_first`, for a statement that is known
+            row: Plain | None = cursor.fetchone()
+            if row is None:
+                return None
+            if self._guard.asked:
+                shape = self._describe(sql)
+            if cursor.fetchone() is not None:
+                self._renew_cursor()
+            return shape(row)
+        except LOCKED:
+            return self._at_once(self._first, sql, params)
+        except BaseException as error:  # noqa: BLE001 - told apart there
+            self._fail(error, sql, params)
 
     def named_rows(self, sql: str, params: Params) -> tuple[list[Plain], tuple[str, ...]]:
         """Run one statement to its end; return its rows and, where there are any, the names of its columns."""

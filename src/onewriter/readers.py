@@ -37,7 +37,7 @@ from typing import Final
 
 from . import clock
 from .errors import DatabaseClosed, NestedRead, ReadTimeout
-from .loans import Loan, is_of_the_dead, is_of_this_thread, name_of, purpose_of
+from .loans import Loan, Waiter, is_of_the_dead, is_of_this_thread, mark_of_this_thread, name_of, purpose_of
 from .locks import closed_lock, is_mine, let_go, wake_up
 from .reader import Reader, ReaderStats, ReadingConnection
 from .samples import Samples
@@ -47,20 +47,11 @@ _log = logging.getLogger(__name__)
 STAY_S: Final = 0.002
 _SOON_S: Final = 0.0005
 _LEFT_MAX: Final = 256
-_LOOK_S_MAX: Final = 0.05  # between two looks of a waiter
+_LOOK_S: Final = (
+    0.002  # until the first look of a waiter who is next; each later one comes after twice the time
+)
+_LOOK_S_MAX: Final = 0.05
 _CLOSED: Final[Loan] = (0, 0.0, "", None)  # has the readers that are closed for good
-
-
-class _Waiter:
-    """A place in the queue."""
-
-    __slots__ = ("loan", "reader", "refused", "wake")
-
-    def __init__(self, loan: Loan) -> None:
-        self.loan = loan
-        self.reader: Reader | None = None  # once it is served
-        self.refused = False
-        self.wake = closed_lock()  # released once it is served, or refused
 
 
 class Readers:
@@ -81,7 +72,7 @@ class Readers:
         self.homes: dict[int, Reader] = {}
         self.watched = False
         self._lock = threading.RLock()  # re-entrant for `let_go` alone (R8)
-        self._waiting: dict[_Waiter, None] = {}  # in the order of their coming
+        self._waiting: dict[Waiter, None] = {}  # in the order of their coming
         self._left: dict[
             int, float
         ] = {}  # by a thread's identifier, when it gave back last while others waited (R5)
@@ -138,10 +129,14 @@ class Readers:
             if is_of_the_dead(loan):
                 self._take_from_the_dead()  # which others may be at, too
                 return
+            reader = self._readers[0]
             for reader, held in list(self.holders.items()):
                 if held is loan:
                     reader.clean()
                     self.give_back(reader)
+                    return
+            if self.watched:  # an interrupt may have come between giving back and telling those who wait
+                self.look_around(reader)
         except BaseException:
             let_go(self._lock)
             raise
@@ -149,7 +144,7 @@ class Readers:
     @contextmanager
     def lend(self, deadline: float, what: str) -> Generator[ReadingConnection]:
         """Lend a reader for the length of a block, which is for *what*; raises as `borrow`."""
-        loan: Loan = (threading.get_ident(), clock.now(), what, threading.current_thread())
+        loan: Loan = (threading.get_ident(), clock.now(), what, mark_of_this_thread())
         try:
             try:
                 reader = self.borrow(loan, deadline)
@@ -172,7 +167,7 @@ class Readers:
             return  # a finalizer, in the middle of this thread's own bookkeeping: a waiter looks himself
         try:
             if self._closed:
-                self._shut(reader)
+                self._shut_all()
                 return
             with self._lock:
                 self._serve()
@@ -189,15 +184,13 @@ class Readers:
         """
         try:
             self._refuse_all()
-            for reader in self._readers:
-                self._shut(reader)
+            self._shut_all()
         except BaseException:
             let_go(self._lock)
             raise
-        if not self.is_empty:
-            self._emptied.acquire(timeout=clock.wait_s(deadline))
-        if not self.is_empty:
-            return False
+        while not self.is_empty:
+            if not self._emptied.acquire(timeout=clock.wait_s(deadline)):
+                return False
         wake_up(self._emptied)  # for the next who waits
         return True
 
@@ -235,11 +228,14 @@ class Readers:
 
     # --- inside
 
-    def _ask(self, loan: Loan) -> tuple[Reader | None, _Waiter | None]:
+    def _ask(self, loan: Loan) -> tuple[Reader | None, Waiter | None]:
         """Return a free reader, or a place in the queue."""
         self._take_from_the_dead()
         with self._lock:
             self._check_open()
+            for reader, held in self._lent():
+                if held is loan:
+                    return reader, None  # its home, which has no connection any more
             self.watched = True  # R4
             if not self._waiting:
                 for reader in self._readers:
@@ -256,23 +252,24 @@ class Readers:
                     "through the transaction it has, or raise Config(readers_max=...)"
                 )
                 raise NestedRead(msg)
-            waiter = _Waiter(loan)
+            waiter = Waiter(loan)
             self._waiting[waiter] = None
             return None, waiter
 
-    def _wait(self, waiter: _Waiter, deadline: float) -> Reader:
+    def _wait(self, waiter: Waiter, deadline: float) -> Reader:
         """Wait until *waiter* is served."""
-        look_s = STAY_S * (2 + len(self._waiting) / len(self._readers))
+        look_s = _LOOK_S * (1 + len(self._waiting) / len(self._readers))
         reader = None
         while reader is None:
             waiter.wake.acquire(timeout=min(look_s, _LOOK_S_MAX, clock.wait_s(deadline)))
             reader = waiter.reader or self._look_for(waiter, deadline)
             look_s *= 2
         with self._lock:
+            self._waiting.pop(waiter, None)  # an interrupt may have struck who served it in the middle (R8)
             self._waits.add(clock.now() - waiter.loan[1])
         return reader
 
-    def _look_for(self, waiter: _Waiter, deadline: float) -> Reader | None:
+    def _look_for(self, waiter: Waiter, deadline: float) -> Reader | None:
         """See whether a reader is free that nobody tells of (R5, R9); raise where there is none to wait for."""
         if waiter.refused:
             raise self._refusal()
@@ -281,7 +278,8 @@ class Readers:
             self._serve()
             if waiter.reader is None and clock.now() >= deadline:  # the state is asked, under the lock
                 raise self._timed_out(waiter.loan)
-            return waiter.reader
+            found: Reader | None = waiter.reader
+            return found
 
     def _serve(self) -> None:
         """Hand free readers to those who have waited longest; the caller has the lock.
@@ -309,12 +307,13 @@ class Readers:
         """Make *reader* the home of who has it (R3); the caller has the lock. *now* is 0 where nobody waits."""
         if self.homes.get(reader.home_of) is reader:
             del self.homes[reader.home_of]
-        comes_soon = loan[1] - self._left.get(loan[0], 0.0) < _SOON_S
-        reader.lent_at, reader.stay_until = now, now + STAY_S if comes_soon else now
+        left_at = self._left.get(loan[0])
+        comes_soon = left_at is not None and loan[1] - left_at < _SOON_S
+        reader.lent_at, reader.stay_until = now, now + STAY_S if comes_soon else 0.0
         reader.home_of = loan[0]
         self.homes[loan[0]] = reader
 
-    def _leave(self, waiter: _Waiter) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         with self._lock:
             self._waiting.pop(waiter, None)
             self._serve()
@@ -347,17 +346,28 @@ class Readers:
                 del self._waiting[waiter]
                 wake_up(waiter.wake)
 
+    def _shut_all(self) -> None:
+        """After the close: close every reader for good that is not lent; its borrower then comes here too."""
+        for reader in self._readers:
+            self._shut(reader)
+
     def _shut(self, reader: Reader) -> None:
-        """After the close: close *reader* for good, unless it is lent; its borrower then comes here too."""
         mine: Loan = (threading.get_ident(), clock.now(), "closing", None)
         try:
             if self.holders.setdefault(reader, mine) is mine:
-                reader.discard()
-                self.holders[reader] = _CLOSED
+                self._close_for_good(reader)
         except BaseException:
             if self.holders.get(reader) is mine:
-                del self.holders[reader]  # `close` may be called again
+                self._close_for_good(reader)  # again: an interrupt struck
+            self._tell_if_empty()
             raise
+        self._tell_if_empty()
+
+    def _close_for_good(self, reader: Reader) -> None:
+        reader.discard()
+        self.holders[reader] = _CLOSED
+
+    def _tell_if_empty(self) -> None:
         if self.is_empty:
             wake_up(self._emptied)
 

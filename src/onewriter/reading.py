@@ -7,7 +7,7 @@ from _thread import get_ident
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Any, LiteralString, TypeVar, overload
+from typing import Any, Final, LiteralString, TypeVar, overload
 
 from typing_extensions import TypeForm
 
@@ -26,6 +26,8 @@ from .values import SQL, Value
 
 T = TypeVar("T")
 R = TypeVar("R")
+_ROWS: Final = ReadingConnection.rows
+_FIRST: Final = ReadingConnection.first_alone
 
 
 class Reading:
@@ -45,6 +47,7 @@ class Reading:
         self._readers = readers
         self._homes = readers.homes
         self._holders = readers.holders
+        self._count_free = readers.count_free
         self._closed = False
         self._forked = False
 
@@ -82,7 +85,13 @@ class Reading:
             ForbiddenStatement: the statement would write.
             NestedRead: this thread is writing (ask its transaction), or holds every reader itself.
         """
-        return self._ask(queries.all_rows, sql, params, into, timeout_s)
+        if into is None:
+            return self._ask(_ROWS, sql, params, timeout_s)
+
+        def ask(source: ReadingConnection, sql: str, params: Params) -> list[Row] | list[T]:
+            return queries.all_rows(source, sql, params, into)
+
+        return self._ask(ask, sql, params, timeout_s)
 
     @overload
     def query_one(
@@ -106,7 +115,13 @@ class Reading:
         timeout_s: float | None = None,
     ) -> Row | T | None:
         """Return the first row, or None where there is none; raises as `query`."""
-        return self._ask(queries.first_row, sql, params, into, timeout_s)
+        if into is None:
+            return self._ask(_FIRST, sql, params, timeout_s)
+
+        def ask(source: ReadingConnection, sql: str, params: Params) -> Row | T | None:
+            return queries.first_row(source, sql, params, into)
+
+        return self._ask(ask, sql, params, timeout_s)
 
     @overload
     def query_value(
@@ -134,7 +149,11 @@ class Reading:
         Raises:
             RowMismatch: there is no row (unless *into* takes None), or more than one column, or another type.
         """
-        return self._ask(queries.one_value, sql, params, into, timeout_s)
+
+        def ask(source: ReadingConnection, sql: str, params: Params) -> Value | T:
+            return queries.one_value(source, sql, params, into)
+
+        return self._ask(ask, sql, params, timeout_s)
 
     def read(self, work: Callable[[ReadTransaction], T], *, timeout_s: float | None = None) -> T:
         """Run *work* on one snapshot of the database and return its result; raises as `query`."""
@@ -190,31 +209,30 @@ class Reading:
 
     def _ask(
         self,
-        shape: Callable[[ReadingConnection, str, Params, TypeForm[T] | None], R],
+        ask: Callable[[ReadingConnection, str, Params], R],
         sql: str,
         params: Params,
-        into: TypeForm[T] | None,
         timeout_s: float | None,
     ) -> R:
-        """Return what *shape* makes of one statement, on a reader that is lent for it alone (`readers`, R2, R3)."""
+        """Return what *ask* returns, on a reader that is lent for one statement (`readers`, R2, R3)."""
+        me = get_ident()
         now = monotonic()
-        loan: Loan = (get_ident(), now, sql, None)
+        loan: Loan = (me, now, sql, None)
         try:
             try:
-                reader = self._homes.get(loan[0])
+                reader = self._homes.get(me)
                 if (
                     reader is None
                     or timeout_s is not None
-                    or loan[0] in self._writing
+                    or me in self._writing
                     or self._holders.setdefault(reader, loan) is not loan
                     or reader.connection is None
                 ):
-                    return self._ask_any(shape, loan, params, into, timeout_s)
+                    return self._ask_any(ask, loan, params, timeout_s)
                 connection = reader.connection
-                connection.busy_until = now + self.config.read_timeout_s
-                connection.stop_at = now + self.config.statement_timeout_s
-                value = shape(connection, sql, params, into)
-                self._readers.count_free(0.0)
+                connection.asked_at = now
+                value = ask(connection, sql, params)
+                self._count_free(0.0)
                 del self._holders[reader]
                 if self._readers.watched:
                     self._readers.look_around(reader)
@@ -228,19 +246,17 @@ class Reading:
 
     def _ask_any(
         self,
-        shape: Callable[[ReadingConnection, str, Params, TypeForm[T] | None], R],
+        ask: Callable[[ReadingConnection, str, Params], R],
         loan: Loan,
         params: Params,
-        into: TypeForm[T] | None,
         timeout_s: float | None,
     ) -> R:
         """Do what `_ask` does where the thread has no reader at hand."""
         readers = self._readers
-        readers.end(loan)  # a reader whose connection broke a moment ago
         self._check_not_writing()
         deadline = clock.deadline(timeout_s, self.config.read_timeout_s)
         reader = readers.borrow(loan, deadline)
-        value = shape(readers.ready(reader, deadline), loan[2], params, into)
+        value = ask(readers.ready(reader, deadline), loan[2], params)
         readers.give_back(reader)
         return value
 

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from .connection import Connection
 from .errors import MisuseError, ProgrammingError
-from .parameters import Params, native
+from .parameters import BINDABLE, Params, native
 from .transaction import Transaction
 from .values import check_params, plain
 
@@ -70,12 +70,14 @@ class Statement(_Data):
 
     def __init__(self, sql: str, params: Params) -> None:
         """Take *sql* and *params*, which another thread may come to run."""
-        self._sql = plain(sql)
-        self._params = freeze(params)
+        kind = type(params)
+        self._sql = sql if type(sql) is str else plain(sql)
+        # Looked at here and not by a call: this is the road of every statement.
+        self._params = params if kind is tuple and BINDABLE.issuperset(map(type, params)) else freeze(params)
 
     def run(self, connection: Connection) -> object:
         """Return its `Result`."""
-        return connection.execute(self._sql, self._params)
+        return connection.execute_only(self._sql, self._params)
 
 
 class ManyStatements(_Data):
@@ -153,16 +155,10 @@ def freeze(params: Params) -> Params:
 
     A caller's own classes, that of the container and those of the values, are asked here and now.
     """
-    if _is_tuple(params):
-        return native(params)
     check_params(params)
     if isinstance(params, Mapping):
         return native({plain(key): value for key, value in params.items()})
     return native(tuple(params))
-
-
-def _is_tuple(params: object) -> bool:
-    return type(params) is tuple
 
 
 def call_back(callbacks: Iterable[Callable[[], object]], path: Path) -> None:

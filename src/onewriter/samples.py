@@ -37,7 +37,7 @@ class Samples:
 
     def add(self, seconds: float) -> None:
         """Count one more."""
-        self._last.append(seconds)
+        self.count_none(seconds)
         self._longest = max(self._longest, seconds)
 
     def spread(self) -> Spread:

@@ -60,6 +60,26 @@ def count(sql: str) -> int:
     return sum(1 for _ in split(sql))
 
 
+def check_text(sql: object) -> None:
+    """Refuse what is no text."""
+    if not isinstance(sql, str):
+        raise no_text(sql)
+
+
+def no_text(sql: object) -> ProgrammingError:
+    """Return the error for what is no text."""
+    return ProgrammingError(f"sql must be a str, not {type(sql).__name__}")
+
+
+def check_one(sql: str) -> None:
+    """Refuse a text that does not hold one statement."""
+    found = count(sql)
+    if found != 1:
+        what = "no statement" if found == 0 else f"{found} statements"
+        msg = f"one statement a call: this text holds {what} (tx.script() runs several)"
+        raise ProgrammingError(msg, sql=sql)
+
+
 def _check(script: str) -> None:
     if "\0" in script:
         msg = "the SQL text holds a NUL character"

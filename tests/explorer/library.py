@@ -40,7 +40,8 @@ class _FakeSeat(tickets.Seat[T]):
     """A seat with a dictionary, so that an attribute of it can be watched."""
 
 
-def _now() -> float:
+def now_of_thread() -> float:
+    """Return the moment that the running thread has come to."""
     me = here().current
     return 0.0 if me is None else me.now
 
@@ -61,7 +62,7 @@ def _start_new_thread(function: Callable[..., object], arguments: tuple[object, 
     thread.acts_for = ticket_of(function, arguments)
 
 
-def _threading_of(module: object) -> SimpleNamespace:
+def threading_of(module: object) -> SimpleNamespace:
     """Return what *module* is to see as ``threading`` (F1)."""
     return SimpleNamespace(
         Lock=FakeLock,
@@ -94,15 +95,15 @@ def faked() -> Generator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         for module in MODULES:
             if hasattr(module, "threading"):
-                patch.setattr(module, "threading", _threading_of(module))
+                patch.setattr(module, "threading", threading_of(module))
             if hasattr(module, "deque"):
                 patch.setattr(module, "deque", WatchedDeque)
             if hasattr(module, "_start_new_thread"):
                 patch.setattr(module, "_start_new_thread", _start_new_thread)
             if hasattr(module, "_thread"):
                 patch.setattr(module, "_thread", SimpleNamespace(start_new_thread=_start_new_thread))
-        patch.setattr(clock, "now", _now)
-        patch.setattr(clock, "monotonic", _now)
+        patch.setattr(clock, "now", now_of_thread)
+        patch.setattr(clock, "monotonic", now_of_thread)
         patch.setattr(background, "Seat", _FakeSeat)
         patch.setattr(
             tickets.Ticket,

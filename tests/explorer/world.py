@@ -121,6 +121,7 @@ class World:
         self.entered: list[object] = []  # tickets, in the order in which they came into the line
         self.faults: list[str] = []
         self.is_over = False
+        self.run: object = None  # what it is for, where that wants to be found
         self.trace: list[str] | None = None  # what each step did, where somebody wants to read it
         self._made = 0
         self._hub = this_fiber()

@@ -27,8 +27,8 @@ SOURCE = ROOT / "src" / PACKAGE
 # stands for all modules of that folder. A module that the design plans may have its place before it exists.
 LAYERS = (
     ("errors",),
-    ("values", "config", "clock", "samples", "locks", "loans"),
-    ("files", "presence", "forks", "exits", "helpers"),
+    ("values", "config", "clock", "samples", "locks"),
+    ("files", "presence", "forks", "exits", "helpers", "loans"),
     ("guard", "statements", "translate"),
     ("rows", "converters"),
     ("results",),

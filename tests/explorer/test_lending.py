@@ -1,0 +1,119 @@
+"""The pool of readers in every order of its steps that can differ, small; in orders drawn from a seed, larger."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from onewriter.loans import Loan
+from onewriter.reader import Reader
+from onewriter.readers import Readers
+from tests.explorer.lending import LendingCase, draw, search
+from tests.explorer.search import Broken
+
+KINDS = ("query", "query", "twice", "timed", "block", "nested")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        LendingCase(("query", "query")),
+        LendingCase(("query", "timed")),
+        LendingCase(("block", "query")),
+        LendingCase(("block", "timed")),
+        LendingCase(("twice", "query")),
+        LendingCase(("query", "close")),
+        LendingCase(("timed", "close")),
+        LendingCase(("block", "close")),
+        LendingCase(("close", "close")),
+        LendingCase(("nested", "query"), readers_max=2),
+        LendingCase(("query", "query"), strike=True, looks=True),
+        LendingCase(("block", "query"), strike=True, looks=True),
+    ],
+    ids=str,
+)
+def test_two_threads(case: LendingCase) -> None:
+    """Nobody shares a connection, is forgotten or overtaken, whatever the order."""
+    assert search(case) > 0
+
+
+@pytest.mark.parametrize("strike", [False, True], ids=["quiet", "struck"])
+def test_five_threads(seed: int, strike: bool) -> None:
+    """Of all kinds, with one reader to three, and a close now and then."""
+    drawn = random.Random(seed)
+    for _ in range(150):
+        kinds = tuple(drawn.choices(KINDS, k=5)) + (("close",) if drawn.random() < 0.3 else ())
+        readers_max = drawn.choice((1, 1, 2, 3))
+        if 1 < readers_max <= kinds.count("nested"):
+            continue  # each would wait for the other's second reader, up to its deadline
+        case = LendingCase(kinds, readers_max, strike=strike, looks=strike)
+        draw(case, drawn.randrange(2**32), 10)
+
+
+# --- the test of the test
+
+
+def _plant_serves_nobody(patch: pytest.MonkeyPatch) -> None:
+    """Who gives back does not look at who waits."""
+
+    def look_around(_self: Readers, _reader: Reader) -> None:
+        """Do nothing."""
+
+    patch.setattr(Readers, "look_around", look_around)
+
+
+def _plant_watches_late(patch: pytest.MonkeyPatch) -> None:
+    """A waiter looks for a free reader before others know that they are watched (R4)."""
+    ask = Readers._ask
+
+    def ask_first(self: Readers, loan: Loan) -> Any:  # noqa: ANN401 - as `_ask`
+        if not any(self.holders.setdefault(reader, loan) is loan for reader in self._readers):
+            with self._lock:
+                waiter = _waiter_of(self, loan)
+            self.watched = True
+            return None, waiter
+        self.end(loan)
+        return ask(self, loan)
+
+    patch.setattr(Readers, "_ask", ask_first)
+
+
+def _waiter_of(pool: Readers, loan: Loan) -> object:
+    from onewriter import loans  # noqa: PLC0415 - the class that is watched, at this moment
+
+    waiter = loans.Waiter(loan)
+    pool._waiting[waiter] = None
+    return waiter
+
+
+def _plant_takes_what_is_lent(patch: pytest.MonkeyPatch) -> None:
+    """A reader is handed over by a look and then a store, which can be divided."""
+
+    def serve(self: Readers) -> None:
+        for reader in self._readers:
+            if self._waiting and self.holders.get(reader) is None:
+                waiter = next(iter(self._waiting))
+                self.holders[reader] = waiter.loan
+                waiter.reader = reader
+                waiter.wake.release()
+                del self._waiting[waiter]
+        self.watched = self._closed or bool(self._waiting)
+
+    patch.setattr(Readers, "_serve", serve)
+
+
+@pytest.mark.parametrize(
+    "plant, case",
+    [
+        (_plant_serves_nobody, LendingCase(("query", "query"))),
+        (_plant_watches_late, LendingCase(("query", "query"))),
+        (_plant_takes_what_is_lent, LendingCase(("twice", "query", "query"))),
+    ],
+)
+def test_a_planted_fault_is_found(plant: Any, case: LendingCase, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    """With the schedule that shows it."""
+    plant(monkeypatch)
+    with pytest.raises(Broken, match="repeat with"):
+        search(case)
