@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import _thread
+import random
 import subprocess
 import sys
 import threading
@@ -101,38 +103,46 @@ def test_readers_do_not_wait_for_a_writer(db: Database) -> None:
 
 
 def test_an_invariant_holds_in_every_snapshot(tmp_path: Path) -> None:
-    """Units move between rows; their sum is the same in every read transaction."""
+    """Four writers move units between ten rows; six readers see the same sum 10,000 times, each row by a query."""
+    rows, checks_max = 10, 10_000
     with open_items(tmp_path, Config()) as db:
-        db.execute_many("INSERT INTO item (name, size) VALUES (?, 100)", [(f"r{n}",) for n in range(10)])
-        stop = threading.Event()
+        db.execute_many("INSERT INTO item (name, size) VALUES (?, 100)", [(f"r{n}",) for n in range(rows)])
+        enough = threading.Event()
+        checks = iter(range(checks_max))  # shared: to take the next one cannot be divided
 
-        def move(seed: int) -> None:
-            for step in range(150):
-                source, target = (seed + step) % 10 + 1, (seed + 3 * step + 1) % 10 + 1
+        def move(seed: int) -> int:
+            drawn = random.Random(seed)
+            moved = 0
+            while not enough.is_set():
+                source, target, units = drawn.randint(1, rows), drawn.randint(1, rows), drawn.randint(0, 3)
 
-                def work(tx: onewriter.Transaction, source: int = source, target: int = target) -> None:
-                    tx.execute("UPDATE item SET size = size - 1 WHERE id = ?", (source,))
-                    tx.execute("UPDATE item SET size = size + 1 WHERE id = ?", (target,))
+                def work(tx: onewriter.Transaction, s: int = source, t: int = target, u: int = units) -> int:
+                    changes = tx.execute(
+                        "UPDATE item SET size = size - ? WHERE id = ? AND size >= ?", (u, s, u)
+                    ).changes
+                    tx.execute("UPDATE item SET size = size + ? WHERE id = ?", (u * changes, t))
+                    return changes
 
-                db.write(work)
+                moved += db.write(work)
+            return moved
 
         def sizes(tx: onewriter.ReadTransaction) -> list[int]:
             return [
-                tx.query_value("SELECT size FROM item WHERE id = ?", (n,), into=int) for n in range(1, 11)
+                tx.query_value("SELECT size FROM item WHERE id = ?", (n,), into=int)
+                for n in range(1, rows + 1)
             ]
 
-        def check() -> int:
-            seen = 0
-            while not stop.is_set():
-                assert sum(db.read(sizes)) == 1_000
-                seen += 1
-            return seen
+        def check() -> set[int]:
+            try:
+                return {sum(db.read(sizes)) for _ in checks}
+            finally:
+                enough.set()
 
-        checks = [Call(check) for _ in range(4)]
-        for mover in calls(move, 3):
-            mover.result()
-        stop.set()
-        assert sum(call.result() for call in checks) > 0
+        movers = calls(move, 4)
+        readers_ = [Call(check) for _ in range(6)]
+        assert set().union(*(call.result() for call in readers_)) == {100 * rows}
+        assert next(checks, None) is None
+        assert all(mover.result() > 0 for mover in movers)
 
 
 def test_the_pool_is_bounded_and_tells_who_holds_it(db: Database) -> None:
@@ -449,3 +459,81 @@ def test_a_disk_that_fails_as_the_last_connection_closes_is_logged(
     assert "closing a connection failed" in caplog.text
     with open_items(tmp_path) as again:
         assert names(again) == ["a"]
+
+
+# --- names of columns
+
+
+def test_names_follow_the_schema_whatever_was_asked_in_between(tmp_path: Path) -> None:
+    """Columns that change their names place for place, and a statement that was compiled anew without a row."""
+    with open_items(tmp_path, Config(readers_max=1)) as db:
+        db.execute("CREATE TABLE account (id INTEGER PRIMARY KEY, debit INT, credit INT)")
+        db.execute("INSERT INTO account VALUES (1, 100, 7)")
+        one = "SELECT * FROM account WHERE id = ?"
+
+        def swap(tx: onewriter.Transaction) -> None:
+            tx.execute("ALTER TABLE account RENAME COLUMN debit TO other")
+            tx.execute("ALTER TABLE account RENAME COLUMN credit TO debit")
+            tx.execute("ALTER TABLE account RENAME COLUMN other TO credit")
+
+        between: tuple[Callable[[], object], ...] = (
+            lambda: db.query_one(one, (99,)),
+            lambda: db.query(one, (99,)),
+            lambda: db.query_one("SELECT count(*) FROM account", into=int),
+            lambda: db.read(lambda tx: tx.query(one, (99,))),
+            lambda: list(_streamed(db, one)),
+            lambda: None,
+        )
+        debit = 100
+        for each in between:
+            db.query_one(one, (1,))
+            db.query(one, (1,))
+            db.write(swap)
+            debit = 107 - debit
+            each()
+            db.query("SELECT 1")
+            row = db.query_one(one, (1,))
+            assert row is not None
+            assert row["debit"] == db.query(one, (1,))[0]["debit"] == debit
+
+
+def _streamed(db: Database, sql: str) -> list[object]:
+    with db.stream(SQL(sql), (1,)) as rows:
+        return list(rows)
+
+
+# --- threads that Python did not start
+
+
+def test_a_thread_that_threading_did_not_start_dies_in_its_block(tmp_path: Path) -> None:
+    """Its reader is taken back all the same."""
+    with open_items(tmp_path, Config(readers_max=1, read_timeout_s=LIMIT_S)) as db:
+        kept: list[object] = []
+        entered = threading.Event()
+
+        def enter() -> None:
+            block = db.read_transaction()
+            block.__enter__()
+            kept.append(block)
+            entered.set()
+
+        _thread.start_new_thread(enter, ())
+        assert entered.wait(LIMIT_S)
+        assert db.query("SELECT 1") == [(1,)]
+
+
+def test_an_error_of_a_function_of_sql_is_the_callers_own(tmp_path: Path) -> None:
+    """A KeyError too: it is no missing parameter."""
+
+    def fails(*_: object) -> int:
+        raise KeyError("k")
+
+    def on_connect(connection: apsw.Connection) -> None:
+        connection.create_scalar_function("fails", fails)
+
+    with open_items(tmp_path, Config(readers_max=1, on_connect=on_connect)) as db:
+        with pytest.raises(KeyError, match="k"):
+            db.query("SELECT fails()")
+        with pytest.raises(KeyError, match="k"):
+            db.execute("SELECT fails()")
+        assert db.query("SELECT 1") == [(1,)]

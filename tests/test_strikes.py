@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -265,6 +266,16 @@ def test_a_storm_of_real_signals(tmp_path: Path, seed: int) -> None:
     assert done.stdout.startswith("sound, struck "), done.stdout
 
 
+def _read_stream(db: Database) -> None:
+    with db.stream("SELECT 1 UNION ALL SELECT 2") as rows:
+        next(rows)
+
+
+def _read_wrong(db: Database) -> None:
+    with suppress(onewriter.ProgrammingError):
+        db.query("SELECT nothing")
+
+
 def _read_block(db: Database) -> None:
     with db.read_transaction() as tx:
         tx.query("SELECT 1")
@@ -275,7 +286,15 @@ def test_a_read_may_be_interrupted_anywhere(tmp_path: Path, waits: bool) -> None
     """The reader comes back clean, or its place is free: no read after it waits, and the WAL is not pinned."""
     config = Config(readers_max=1, read_timeout_s=LIMIT_S)
     with onewriter.open(tmp_path / "items.db", config=config, migrations=SCHEMA, durability="normal") as db:
-        for call in (lambda: db.query("SELECT 1"), lambda: _read_block(db), lambda: db.read(lambda tx: tx)):
+        calls: tuple[Callable[[], object], ...] = (
+            lambda: db.query("SELECT 1"),
+            lambda: db.query_one("SELECT 1"),
+            lambda: _read_block(db),
+            lambda: db.read(lambda tx: tx),
+            lambda: _read_stream(db),
+            lambda: _read_wrong(db),
+        )
+        for call in calls:
             number, place = 0, "none"
             while place:
                 number += 1

@@ -8,22 +8,26 @@ reads. A value keeps its size: insert ``zeroblob(n)`` first, then write into it
 from __future__ import annotations
 
 import io
+import operator
 import threading
 from typing import TYPE_CHECKING
 
-from .errors import DataError, ProgrammingError, WrongThread
+from .errors import DataError, ForbiddenStatement, ProgrammingError, WrongThread
 from .opened import Holding, OpenBlob
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 
-def check_place(table: object, column: object, rowid: object) -> None:
-    """Refuse what names no value."""
+def check_place(table: object, column: object, rowid: object, *, writable: bool) -> None:
+    """Refuse what names no value, or one that is not for callers to write."""
     for name, value, kind in (("table", table, str), ("column", column, str), ("rowid", rowid, int)):
         if not isinstance(value, kind):
             msg = f"{name} must be {'an int' if kind is int else 'a str'}, not {type(value).__name__}"
             raise ProgrammingError(msg)
+    if writable and str(table).lower().startswith("sqlite_"):
+        msg = f"open_blob: {table} is SQLite's own table"
+        raise ForbiddenStatement(msg)
 
 
 class Blob(io.RawIOBase):
@@ -98,6 +102,7 @@ class Blob(io.RawIOBase):
             ValueError: the place is before the first byte, or *whence* is none of those that files have.
         """
         self._check()
+        offset = operator.index(offset)
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._opened.size}.get(whence)
         if start is None:
             msg = f"whence must be 0, 1 or 2, not {whence!r}"
@@ -122,8 +127,11 @@ class Blob(io.RawIOBase):
         return True
 
     def close(self) -> None:
-        """Close it; a second time does nothing."""
-        if not self.closed:
+        """Close it; a second time does nothing.
+
+        Called by the garbage collector on another thread, it leaves the value to the end of the transaction.
+        """
+        if not self.closed and threading.get_ident() == self._thread:
             self._source.shut(self._opened)
         super().close()
 

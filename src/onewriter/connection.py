@@ -25,7 +25,7 @@ import apsw
 
 from . import clock
 from .config import Config, Durability
-from .errors import OperationalError
+from .errors import MisuseError, OperationalError
 from .executor import Executor
 from .guard import SAVEPOINT, own
 from .handle import BUSY, FIX_SNAPSHOT, LOCKED, STEPS
@@ -40,6 +40,7 @@ _COMMIT: Final = own("COMMIT")
 _ROLLBACK: Final = own("ROLLBACK")
 _COMMITS: Final = (_COMMIT,)  # for `map`, see N5
 _OPTIMIZE: Final = own("PRAGMA optimize = 0x10002")  # all tables, since it is the readers that are asked
+_OPTIMIZE_S: Final = 0.2  # that a close may take longer for it
 _VACUUM: Final = own("VACUUM")
 T = TypeVar("T")
 CHECKPOINT_PAGES: Final = 1_000  # SQLite's own limit: https://sqlite.org/wal.html#automatic_checkpoint
@@ -165,8 +166,11 @@ class Connection(Executor):
         """
         self.waits_for_lock = self.unended = False
         self.stop_at = self.hold_until = clock.NEVER
-        self._apsw.set_progress_handler(self._overdue, STEPS)
-        self._apsw.set_busy_handler(self._keep_waiting)
+        try:
+            self._apsw.set_progress_handler(self._overdue, STEPS)
+            self._apsw.set_busy_handler(self._keep_waiting)
+        except apsw.ConnectionClosedError as error:
+            raise translate(error, None) from error
         self.rollback()
         if not self._foreign_keys:
             self.set_foreign_keys(on=True)
@@ -259,7 +263,14 @@ class Connection(Executor):
         self._savepoint(f"SAVEPOINT {name}")
 
     def save_within(self) -> str:
-        """Set a savepoint inside a request, and return its name, which no other of the request has."""
+        """Set a savepoint inside a request, and return its name, which no other of the request has.
+
+        Raises:
+            MisuseError: a blob is open for writing, which SQLite allows no savepoint beside.
+        """
+        if any(each.writes for each in self.opened):
+            msg = "no savepoint can begin while a blob is open for writing (execute_many sets one too): close it first"
+            raise MisuseError(msg)
         self._nested += 1
         name = f"{SAVEPOINT}_{self._nested}"
         self.save(name)
@@ -267,12 +278,22 @@ class Connection(Executor):
 
     def release(self, name: str = SAVEPOINT) -> None:
         """Keep what was done since the savepoint *name*; those inside it end with it."""
+        if self.opened:
+            self._close_writing()
         self._savepoint(f"RELEASE {name}")
 
     def go_back(self, name: str = SAVEPOINT) -> None:
         """Undo what was done since the savepoint *name*, and end it; those inside it end with it."""
+        if self.opened:
+            self._close_writing()
         self._savepoint(f"ROLLBACK TO {name}")
         self._savepoint(f"RELEASE {name}")
+
+    def _close_writing(self) -> None:
+        """Close what is open for writing: it was opened since the savepoint that ends."""
+        for opened in list(self.opened):
+            if opened.writes:
+                opened.close()
 
     def _savepoint(self, sql: str) -> None:
         try:
@@ -285,7 +306,10 @@ class Connection(Executor):
 
         https://sqlite.org/c3ref/txn_state.html
         """
-        return self._apsw.get_autocommit() and self._apsw.txn_state() == apsw.SQLITE_TXN_NONE
+        try:
+            return self._apsw.get_autocommit() and self._apsw.txn_state() == apsw.SQLITE_TXN_NONE
+        except apsw.ConnectionClosedError:  # by code that on_connect gave it to
+            return False
 
     def run_unguarded(self, sql: str, params: Params = ()) -> list[Plain]:
         """Run one of the library's own statements, whatever it is; its error is translated like a caller's."""
@@ -332,8 +356,12 @@ class Connection(Executor):
         It looks at a bounded part of each index (https://sqlite.org/pragma.html#pragma_optimize).
         """
         self.busy_until = 0.0
-        with suppress(Exception):  # it is an offer: another connection may be in the way, or the disk full
+        self.stop_at = clock.now() + _OPTIMIZE_S
+        with suppress(
+            apsw.Error
+        ):  # it is an offer: another connection may be in the way, the disk full, the time over
             self._own(_OPTIMIZE)
+        self.stop_at = clock.NEVER
 
     def unguarded(self, busy_s: float) -> apsw.Connection:
         """Return APSW's connection, which asks nobody what it may do, and waits up to *busy_s* for others' locks."""

@@ -10,8 +10,8 @@ type                      column   what is stored
 ``date``                  TEXT     ``2026-03-25``
 ``Decimal``               TEXT     its digits, exact
 ``UUID``                  TEXT     ``12345678-1234-5678-1234-567812345678``
-``Enum``, of any sort     its      the member's value, as the value's own type is stored
-                          value's
+``Enum``, of any sort     its      the member's value, as the value's own type is stored; a member that is an int, a
+                          value's  float, a text or bytes itself is stored as that
 ``PurePath``, ``Path``    TEXT     its text
 ========================  =======  ======================================================================
 
@@ -130,7 +130,8 @@ def _bool_from_sql(value: int) -> bool:
 
 
 def _member_to_sql(member: Enum) -> Value:
-    return to_sql(member.value)
+    native = _of_native(type(member))  # APSW takes those as they are
+    return to_sql(member.value) if native is None else cast("Value", native.to_sql(member))
 
 
 def _of_enumeration(kind: type) -> Converter | None:
@@ -139,7 +140,7 @@ def _of_enumeration(kind: type) -> Converter | None:
     members: dict[Value, Enum] = {}
     for member in enumeration.__members__.values():
         try:
-            known = members.setdefault(to_sql(member.value), member)
+            known = members.setdefault(_member_to_sql(member), member)
         except ProgrammingError as error:
             raise ProgrammingError(f"{kind.__qualname__}.{member.name}: {error}") from error
         if known is not member:
@@ -182,6 +183,9 @@ _OWN: Final = (
     Converter(PurePath, str, PurePath, (str,), _of_path),
     Converter(Path, str, Path, (str,), _of_path),
 )
+# Whether a type that APSW binds by itself has a converter of its own: then every parameter is looked at before.
+wary = False
+_BOUND: Final = (int, float, str, bytes, bytearray, memoryview, Enum)
 _lock: Final = threading.Lock()
 _registry = _Registry({converter.kind: converter for converter in _OWN}, 0)  # replaced under _lock
 
@@ -224,10 +228,11 @@ def register(
     Raises:
         ProgrammingError: *kind* is a type that SQLite stores as it is, or an argument is no such thing.
     """
-    global _registry  # noqa: PLW0603 - one reference, replaced as a whole: readers need no lock (C4)
+    global _registry, wary  # noqa: PLW0603 - one reference, replaced as a whole: readers need no lock (C4)
     converter = Converter(kind, to_sql, from_sql, stored if isinstance(stored, tuple) else (stored,))
     _check(converter)
     with _lock:
+        wary = wary or issubclass(kind, _BOUND)
         _registry = _Registry({**_registry.known, kind: converter}, _registry.number + 1)
 
 

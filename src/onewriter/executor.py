@@ -24,7 +24,7 @@ from typing import Final, NoReturn, TypeVar
 
 import apsw
 
-from . import clock, statements
+from . import clock, converters, statements
 from .config import Config, Durability
 from .errors import (
     CannotOpen,
@@ -40,8 +40,8 @@ from .errors import (
 )
 from .guard import WOULD_WRITE, own
 from .handle import Handle
-from .opened import Closing, OpenBlob, OpenCursor
-from .parameters import Params, check_named, count_mismatch
+from .opened import Closing, OpenBlob, OpenCursor, names_of
+from .parameters import Params, check_named, count_mismatch, misfit, native
 from .results import Result
 from .rows import Plain, Row, row_class
 from .translate import is_known, translate
@@ -142,8 +142,13 @@ class Executor(Handle):
 
     def rows(self, sql: str, params: Params) -> list[Row]:
         """Run one statement to its end and return its rows."""
-        if type(sql) is not str or sql not in self._checked or not isinstance(params, tuple):
-            self._check(sql, params)
+        if (
+            type(sql) is not str
+            or sql not in self._checked
+            or not isinstance(params, tuple)
+            or converters.wary
+        ):
+            params = self._check(sql, params)
         if self.unended:
             self.check_alive()
         started = time.monotonic()
@@ -152,7 +157,7 @@ class Executor(Handle):
         try:
             cursor = self._cursor.execute(sql, params)
             first: Plain | None = cursor.fetchone()
-            rows: list[Row] = [] if first is None else self._rest(sql, first)
+            rows: list[Row] = [] if first is None else self._rest(sql, cursor, first)
             self.unended = False
             return rows
         except BaseException as error:  # noqa: BLE001 - told apart there
@@ -163,16 +168,18 @@ class Executor(Handle):
 
     def first(self, sql: str, params: Params) -> Row | None:
         """Run one statement as far as its first row, and return that."""
-        self._check(sql, params)
+        params = self._check(sql, params)
         return self.step(lambda: self._first(sql, params), sql, params)
 
     def named_rows(self, sql: str, params: Params) -> tuple[list[Plain], tuple[str, ...]]:
         """Run one statement to its end; return its rows and, where there are any, the names of its columns."""
-        self._check(sql, params)
+        params = self._check(sql, params)
         return self.step(lambda: self._named_rows(sql, params), sql, params)
 
     def step(self, work: Callable[[], T], sql: str, params: Params = ()) -> T:
         """Do *work* inside SQLite, for the statement *sql*, in the time that the request has left."""
+        if self.inherited:
+            self.check_own()
         if self.unended:
             self.check_alive()
         started = time.monotonic()
@@ -197,19 +204,22 @@ class Executor(Handle):
         return Result(rows, changes, self._apsw.last_insert_rowid())
 
     def execute_only(self, sql: str, params: Params) -> Result:
-        """Do what `execute` does for the only statement of its request: what is left of its time need not be counted.
-
-        What is spared here counts, since the road of a lone write is run cold; `end_request` takes the limit away.
-        """
-        if type(sql) is not str or sql not in self._checked or not isinstance(params, tuple):
-            self._check(sql, params)
+        """Do what `execute` does for a request's only statement, whose time need not be counted: it is run cold."""
+        if (
+            type(sql) is not str
+            or sql not in self._checked
+            or not isinstance(params, tuple)
+            or converters.wary
+        ):
+            params = self._check(sql, params)
         connection = self._apsw
         before = connection.total_changes()
         self.stop_at = time.monotonic() + self._statement_timeout_s
         self.unended = True
         try:
-            first: Plain | None = self._cursor.execute(sql, params).fetchone()
-            rows: list[Row] = [] if first is None else self._rest(sql, first)
+            cursor = self._cursor.execute(sql, params)
+            first: Plain | None = cursor.fetchone()
+            rows: list[Row] = [] if first is None else self._rest(sql, cursor, first)
             self.unended = False
         except BaseException as error:  # noqa: BLE001 - told apart there
             self.stop_at = clock.NEVER
@@ -229,7 +239,9 @@ class Executor(Handle):
                 check_params(params)
                 if isinstance(params, Mapping):
                     check_named(sql, params)
-                yield params  # APSW comes back for the next once this one has run
+                yield (
+                    native(params) if converters.wary else params
+                )  # APSW comes back for the next once this one has run
                 after = self._apsw.total_changes()
                 if after != before:
                     changes += self._apsw.changes()
@@ -240,7 +252,7 @@ class Executor(Handle):
 
     def open_cursor(self, sql: str, params: Params) -> OpenCursor:
         """Begin one statement whose rows are fetched one by one; `close_opened` closes it, if nothing else has."""
-        self._check(sql, params)
+        params = self._check(sql, params)
         cursor = self._apsw.cursor()
         opened = OpenCursor(self, cursor, sql)
         self.opened.add(opened)
@@ -252,15 +264,10 @@ class Executor(Handle):
 
         https://sqlite.org/c3ref/blob_open.html
         """
-        if writable and (self._guard.read_only or table.lower().startswith("sqlite_")):
-            msg = (
-                f"open_blob of {table}.{column}: {WOULD_WRITE}"
-                if self._guard.read_only
-                else (f"open_blob: {table} is SQLite's own table")
-            )
+        if writable and self._guard.read_only:
+            msg = f"open_blob of {table}.{column}: {WOULD_WRITE}"
             raise ForbiddenStatement(msg)
-        what = f"open_blob({table!r}, {column!r})"
-        opened = OpenBlob(self, what, writable=writable)
+        opened = OpenBlob(self, what := f"open_blob({table!r}, {column!r})", writable=writable)
         self.opened.add(opened)
 
         def begin() -> None:
@@ -271,9 +278,9 @@ class Executor(Handle):
         return opened
 
     def close_opened(self) -> None:
-        """Close what stayed open between two calls (N4)."""
-        while self.opened:
-            self.opened.pop().close()
+        """Close what stayed open between two calls (N4); in a forked child it is the parent's, and stays."""
+        for opened in list(self.opened):
+            opened.close()
 
     def forget(self, opened: Closing) -> None:
         """Note that *opened* has been closed."""
@@ -282,15 +289,17 @@ class Executor(Handle):
     # --- rows of the one cursor, which has begun a statement
 
     def _rows(self, sql: str, params: Params) -> list[Row]:
-        first: Plain | None = self._cursor.execute(sql, params).fetchone()
-        return [] if first is None else self._rest(sql, first)
+        cursor = self._cursor.execute(sql, params)
+        first: Plain | None = cursor.fetchone()
+        return [] if first is None else self._rest(sql, cursor, first)
 
-    def _rest(self, sql: str, first: Plain) -> list[Row]:
+    def _rest(self, sql: str, cursor: apsw.Cursor, first: Plain) -> list[Row]:
         """Return *first* and all rows after it."""
         shape = self._shapes.get(sql)
         if shape is None or self._guard.asked:
-            shape = self._describe(sql)
-        return [shape(first), *map(shape, self._cursor.fetchall())]
+            shape = self._describe(sql, cursor)
+        rest: list[Plain] = cursor.fetchall()
+        return [shape(first), *map(shape, rest)]
 
     def _first(self, sql: str, params: Params) -> Row | None:
         cursor = self._cursor.execute(sql, params)
@@ -299,7 +308,7 @@ class Executor(Handle):
             return None
         shape = self._shapes.get(sql)
         if shape is None or self._guard.asked:
-            shape = self._describe(sql)
+            shape = self._describe(sql, cursor)
         if cursor.fetchone() is not None:
             self._renew_cursor()  # N4: the rest is not read
         return shape(first)
@@ -309,28 +318,29 @@ class Executor(Handle):
         first: Plain | None = cursor.fetchone()
         if first is None:
             return [], ()
-        names = self._names()
+        names = names_of(cursor)
         rest: list[Plain] = cursor.fetchall()
         return [first, *rest], names
 
-    def _names(self) -> tuple[str, ...]:
-        return tuple([column[0] for column in self._cursor.get_description()])
-
     def _many(self, sql: str, many: Iterable[Params]) -> list[Row]:
-        first: Plain | None = self._cursor.executemany(sql, many).fetchone()
-        return [] if first is None else self._rest(sql, first)
+        cursor = self._cursor.executemany(sql, many)
+        first: Plain | None = cursor.fetchone()
+        return [] if first is None else self._rest(sql, cursor, first)
 
-    def _describe(self, sql: str) -> type[Row]:
+    def _describe(self, sql: str, cursor: apsw.Cursor) -> type[Row]:
         """Return the class of the rows that the cursor has before it (N7)."""
-        self._guard.asked = False
-        shape = row_class(self._names())
+        if self._guard.asked:
+            self._shapes.clear()  # any of their texts may be what was compiled
+            self._guard.asked = False
+        shape = row_class(names_of(cursor))
         if len(sql) <= _CHECKED_LENGTH_MAX:
             self._shapes[sql] = shape
         return shape
 
     # --- inside
 
-    def _check(self, sql: str, params: Params) -> None:
+    def _check(self, sql: str, params: Params) -> Params:
+        """Refuse what is no statement, or no parameters of it; return what is to be bound."""
         check_params(params)
         statements.check_text(sql)
         if sql not in self._checked:
@@ -342,6 +352,7 @@ class Executor(Handle):
                 self._checked.add(sql)
         if isinstance(params, Mapping):
             check_named(sql, params)
+        return native(params)
 
     def _look_after(self) -> None:
         """Find out what became of the transaction when a statement's end was broken off by an interrupt (N3)."""
@@ -383,6 +394,6 @@ class Executor(Handle):
                 f"{error}: this transaction still reads a stream or a blob; leave its block first (in: {sql})"
             )
             return MisuseError(msg, ran="rolled_back", sql=sql, code="SQLITE_LOCKED")
-        ours = translate(error, sql)
+        ours = translate(error, sql, where="" if isinstance(error, apsw.Error) else misfit(params))
         self.is_broken = self.is_broken or type(ours) in _BREAKING
         return ours

@@ -194,7 +194,7 @@ class Handle:
         """
         try:
             self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
-        except Exception:  # noqa: BLE001 - whatever a VFS raises
+        except apsw.Error:
             _log.warning("%s: closing a connection failed", self.path, exc_info=True)
 
     def shed(self) -> bool:
@@ -226,9 +226,11 @@ class Handle:
             self._guard.trusted = False
 
     def _renew_cursor(self) -> None:
-        with suppress(apsw.ConnectionClosedError):  # by code that on_connect gave the connection to
-            self._cursor.close(True)  # noqa: FBT003 - APSW takes it by position
-            self._cursor = self._apsw.cursor()
+        # In this order: an interrupt between the two leaves a cursor that can be used. Closed by code that on_connect
+        # gave the connection to, or in the middle of a statement that calls back, there is nothing to renew.
+        with suppress(apsw.ConnectionClosedError, apsw.ThreadingViolationError):
+            old, self._cursor = self._cursor, self._apsw.cursor()
+            old.close(True)  # noqa: FBT003 - APSW takes it by position
 
 
 def _converted(cursor: apsw.Cursor, place: int, value: object) -> Param:

@@ -24,9 +24,15 @@ class Mark:
         self.name = name
 
 
+def _name_of(ident: int) -> str:
+    return next((each.name for each in threading.enumerate() if each.ident == ident), f"thread {ident}")
+
+
 class _Here(threading.local):
     def __init__(self) -> None:
-        self.mark = Mark(threading.current_thread().name)
+        self.mark = Mark(
+            _name_of(threading.get_ident())
+        )  # no `current_thread`, which would make one for a stranger
 
 
 # The thread's identifier; since when; for which SQL; and its mark, where it is for a block, which may be left open.
@@ -59,7 +65,7 @@ def name_of(loan: Loan) -> str:
         return mark.name
     if loan[3] is not None:
         return "a thread that ended"
-    return next((each.name for each in threading.enumerate() if each.ident == loan[0]), "a thread that ended")
+    return _name_of(loan[0])
 
 
 def purpose_of(loan: Loan) -> str:

@@ -22,7 +22,13 @@ T = TypeVar("T")
 
 
 class Closing(Protocol):
-    """What is open."""
+    """What is open.
+
+    Attributes:
+        writes: half-read or half-written, it is in the way of a savepoint.
+    """
+
+    writes: bool
 
     def close(self) -> None:
         """Close it; a second time does nothing."""
@@ -30,7 +36,13 @@ class Closing(Protocol):
 
 
 class Steps(Protocol):
-    """The connection."""
+    """The connection.
+
+    Attributes:
+        inherited: this is a forked child, and it is the parent's.
+    """
+
+    inherited: bool
 
     def step(self, work: Callable[[], T], sql: str, params: Params = ...) -> T:
         """Do *work* inside SQLite, for the statement *sql*."""
@@ -53,6 +65,27 @@ class Holding(Protocol):
         ...
 
 
+def names_of(cursor: apsw.Cursor) -> tuple[str, ...]:
+    """Return the names of the columns of the statement that *cursor* reads."""
+    return tuple([column[0] for column in cursor.get_description()])
+
+
+def _closed(steps: Steps, thing: Any) -> bool:  # noqa: ANN401 - APSW's
+    """Close *thing*; False where it has to stay open.
+
+    In a forked child it is the parent's. Where its own connection is at work at this moment (a finalizer, in the middle
+    of a statement), it is closed with the transaction.
+    """
+    if steps.inherited:
+        return False
+    try:
+        if hasattr(thing, "close"):  # rows that were read before are a plain iterator
+            thing.close(True)  # noqa: FBT003 - APSW takes it by position
+    except apsw.ThreadingViolationError:
+        return False
+    return True
+
+
 class OpenCursor:
     """A statement that has begun; its rows are fetched one by one.
 
@@ -66,13 +99,14 @@ class OpenCursor:
         self._cursor: Any = cursor  # None once it is closed
         self._sql = sql
         self._ended = False
+        self.writes = False
         self.names: tuple[str, ...] = ()
 
     def begin(self, params: Params) -> None:
         """Run the statement up to its first row; to its end, if it writes: half-read, it would prevent the commit."""
         cursor = self._cursor.execute(self._sql, params)
         try:
-            self.names = tuple([column[0] for column in cursor.get_description()])
+            self.names = names_of(cursor)
         except apsw.ExecutionCompleteError:
             return  # it has no row
         if not cursor.is_readonly:
@@ -90,7 +124,15 @@ class OpenCursor:
             raise TransactionEnded(msg)
         if self._ended:
             return None
-        row: Plain | None = self._steps.step(self._next, self._sql)
+        try:
+            row: Plain | None = self._steps.step(self._next, self._sql)
+        except Error as error:
+            if error.code != "SQLITE_ABORT":
+                raise
+            msg = f"the stream's tables were changed in a savepoint that was undone: begin it again (in: {self._sql})"
+            raise MisuseError(
+                msg, sql=self._sql, code=error.code, extended_code=error.extended_code
+            ) from error
         self._ended = row is None
         return row
 
@@ -100,11 +142,9 @@ class OpenCursor:
 
     def close(self) -> None:
         """Close it; a second time does nothing."""
-        cursor: Any = self._cursor
-        self._cursor = None
-        if hasattr(cursor, "close"):
-            cursor.close(True)  # noqa: FBT003 - APSW takes it by position
-        self._steps.forget(self)
+        if self._cursor is not None and _closed(self._steps, self._cursor):
+            self._cursor = None
+            self._steps.forget(self)
 
 
 class OpenBlob:
@@ -122,7 +162,7 @@ class OpenBlob:
         self._blob: Any = None
         self._expired = False
         self.size = 0
-        self.writable = writable
+        self.writable = self.writes = writable
 
     def begin(self, blob: apsw.Blob) -> None:
         """Use *blob*, which is nobody else's."""
@@ -172,7 +212,8 @@ class OpenBlob:
 
     def close(self) -> None:
         """Close it; a second time does nothing."""
-        blob, self._blob = self._blob, None
-        if blob is not None:
-            blob.close(True)  # noqa: FBT003 - APSW takes it by position
-        self._steps.forget(self)
+        if self._blob is None:
+            self._steps.forget(self)
+        elif _closed(self._steps, self._blob):
+            self._blob = None
+            self._steps.forget(self)

@@ -98,6 +98,22 @@ def count_mismatch(sql: str, params: Sequence[object]) -> ProgrammingError:
     return ProgrammingError(f"the statement has {wants}, and params has {given}", sql=sql)
 
 
+def misfit(params: Params) -> str:
+    """Return which of *params* cannot be bound though its type can: "parameter 2: ", or an empty text."""
+    pairs = params.items() if isinstance(params, Mapping) else enumerate(params, 1)
+    for where, value in pairs:
+        try:
+            if isinstance(value, int):
+                value.to_bytes(8, "big", signed=True)
+            elif isinstance(value, str):
+                value.encode()
+            elif value is not None and not isinstance(value, float):
+                memoryview(cast("bytes", value)).cast("B")
+        except (OverflowError, UnicodeError, ValueError, TypeError):
+            return f"parameter {where if isinstance(where, int) else f':{where}'}: "
+    return ""
+
+
 def native(params: Params) -> Params:
     """Return *params* with every value as SQLite can have it; the same object where all are that already.
 
@@ -125,7 +141,19 @@ def native_value(value: object, where: str | int) -> Param:
     try:
         return to_sql(value)
     except ProgrammingError as error:
+        if type(error) is not ProgrammingError:
+            raise  # a converter's own, which has asked the database
+        if _is_buffer(value):
+            return cast("Param", value)
         raise ProgrammingError(f"parameter {where}: {error}") from error
+
+
+def _is_buffer(value: object) -> bool:
+    """Whether *value* is bytes of another kind, which APSW takes as they are."""
+    try:
+        return memoryview(cast("bytes", value)).c_contiguous
+    except TypeError:
+        return False
 
 
 @lru_cache(maxsize=_TEXTS_MAX)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from . import clock
+from . import clock, converters
 from .connection import Connection
-from .errors import ReadTimeout
+from .errors import Error, ReadTimeout
 from .handle import LOCKED
 from .parameters import Params
 from .rows import Plain, Row
@@ -72,7 +72,7 @@ class ReadingConnection(Connection):
         """Do what `first` does outside a transaction: this is the road of a point read."""
         try:
             shape = self._shapes.get(sql)
-            if shape is None or not isinstance(params, tuple):
+            if shape is None or not isinstance(params, tuple) or converters.wary:
                 return self._at_once(self._first, sql, params)
             cursor = self._cursor.execute(
                 sql, params
@@ -81,7 +81,7 @@ class ReadingConnection(Connection):
             if row is None:
                 return None
             if self._guard.asked:
-                shape = self._describe(sql)
+                shape = self._describe(sql, cursor)
             if cursor.fetchone() is not None:
                 self._renew_cursor()
             return shape(row)
@@ -97,8 +97,7 @@ class ReadingConnection(Connection):
         )
 
     def _at_once(self, fetch: Callable[[str, Params], T], sql: str, params: Params) -> T:
-        if type(sql) is not str or sql not in self._checked or not isinstance(params, tuple):
-            self._check(sql, params)
+        params = self._check(sql, params)
         while True:
             try:
                 return fetch(sql, params)
@@ -141,8 +140,11 @@ class Reader:
             connection.recover()
             if not connection.is_broken and connection.is_idle():
                 return
-        except Exception:  # noqa: BLE001 - APSW's too: the connection may have been closed by on_connect's code
+        except Error:
             _log.warning("%s: a reader could not be cleaned and was closed", connection.path, exc_info=True)
+        except BaseException:  # a signal handler's
+            self.discard()
+            raise
         self.discard()
 
     def discard(self) -> None:

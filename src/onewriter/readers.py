@@ -321,20 +321,22 @@ class Readers:
     def _take_from_the_dead(self) -> None:
         """Take back what threads hold that have ended (R9)."""
         for reader, loan in self._lent():
-            if not is_of_the_dead(loan):
-                continue
-            mine: Loan = (threading.get_ident(), clock.now(), "the library's own bookkeeping", None)
+            if is_of_the_dead(loan):
+                self._take_back(reader, loan)
+
+    def _take_back(self, reader: Reader, loan: Loan) -> None:
+        mine: Loan = (threading.get_ident(), clock.now(), "the library's own bookkeeping", None)
+        try:
             with self._lock:
                 if self.holders.get(reader) is not loan:
-                    continue
+                    return  # another was quicker
                 self.holders[reader] = mine
+            reader.discard()
             _log.warning(
-                "%s: %s ended while it had a reader, which was taken back", self._path, name_of(loan)
+                "%s: a thread ended with a reader, for %s: it was taken back", self._path, purpose_of(loan)
             )
-            try:
-                reader.discard()
-            finally:
-                self.end(mine)
+        finally:
+            self.end(mine)
 
     def _refuse_all(self) -> None:
         """Refuse those who wait, and all who come."""

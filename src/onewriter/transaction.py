@@ -152,21 +152,23 @@ class ReadTransaction:
         try:
             yield streams.rows(source, opened, sql, into)
         finally:
-            source.shut(opened)
+            if threading.get_ident() == self._thread:  # the collector may end it on another one: see `end`
+                source.shut(opened)
 
     def open_blob(self, table: str, column: str, rowid: int, *, writable: bool = False) -> Blob:
         """Open the value in *column* of the row *rowid* of *table* as a raw file, up to the end of the transaction.
 
         Use it as a context manager, to close it before. It is read and written in place
-        (https://sqlite.org/c3ref/blob_open.html); only a `Transaction` can write. A table without rowids, a view, and a
-        number or NULL cannot be opened, nor an indexed column for writing.
+        (https://sqlite.org/c3ref/blob_open.html); only a `Transaction` can write. A table without rowids or with
+        generated columns, a view, and a number or NULL cannot be opened, nor an indexed column for writing. While it is
+        open for writing no savepoint can begin; one that ends closes it.
 
         Raises:
             ProgrammingError: there is no such row, column or table, or it cannot be opened.
             ForbiddenStatement: *writable*, in a read.
         """
         source = self._use()
-        check_place(table, column, rowid)
+        check_place(table, column, rowid, writable=writable)
         opened = source.open_blob(table, column, rowid, writable=writable)
         return Blob(source, opened, f"{table}.{column} of row {rowid}")
 

@@ -20,6 +20,7 @@ from .errors import (
     Error,
     ForbiddenStatement,
     IntegrityError,
+    MisuseError,
     NotADatabase,
     OperationalError,
     ProgrammingError,
@@ -45,6 +46,7 @@ _CLASSES: dict[type[apsw.Error], type[Error]] = {
     apsw.PermissionsError: CannotOpen,
     apsw.ReadOnlyError: ReadOnlyDatabase,
     apsw.AuthError: ForbiddenStatement,
+    apsw.ThreadingViolationError: MisuseError,
 }
 # What a VFS written in Python raises has no code but its class.
 _PRIMARY: dict[type[apsw.Error], str] = {
@@ -57,17 +59,16 @@ _PRIMARY: dict[type[apsw.Error], str] = {
 }
 _KINDS = {"PRIMARYKEY": "primary_key", "FOREIGNKEY": "foreign_key", "NOTNULL": "not_null"}
 # What APSW raises while it binds parameters or reads columns.
-_BINDING_ERRORS = (TypeError, OverflowError, UnicodeError, KeyError, ValueError)
+_BINDING_ERRORS = (TypeError, OverflowError, UnicodeError, KeyError, ValueError, BufferError)
 _OURS = str(Path(__file__).parent)
 
 
 def is_known(error: BaseException) -> bool:
     """Return whether *error* comes from APSW rather than from a caller's own code that ran inside it.
 
-    A binding error's type does not tell, but where it was raised does: APSW names its C files in the traceback. A
-    missing name is APSW's question put to the caller's mapping, and so a KeyError is taken for APSW's.
+    A binding error's type does not tell, but where it was raised does: APSW names its C files in the traceback.
     """
-    if isinstance(error, (apsw.Error, KeyError)):
+    if isinstance(error, apsw.Error):
         return True
     return isinstance(error, _BINDING_ERRORS) and not _is_from_outside(error)
 
@@ -80,10 +81,13 @@ def _is_from_outside(error: BaseException) -> bool:
     return not where.endswith(".c") and not where.startswith(_OURS)
 
 
-def translate(error: BaseException, sql: str | None, *, ran: Ran = "rolled_back") -> Error:
-    """Return our error for APSW's *error*, raised by the statement *sql*; the caller raises it ``from`` that."""
+def translate(error: BaseException, sql: str | None, *, ran: Ran = "rolled_back", where: str = "") -> Error:
+    """Return our error for APSW's *error*, raised by the statement *sql*; the caller raises it ``from`` that.
+
+    *where* says which parameter it is, where it comes from one.
+    """
     if not isinstance(error, apsw.Error):
-        return _binding(error, sql, ran)
+        return _binding(error, sql, ran, where)
     code, extended = _codes(error)
     message = _with_sql(str(error) or code or type(error).__name__, sql)
     if isinstance(error, (apsw.ConstraintError, apsw.MismatchError)):
@@ -93,16 +97,16 @@ def translate(error: BaseException, sql: str | None, *, ran: Ran = "rolled_back"
     return kind_of(message, ran=ran, sql=sql, code=code, extended_code=extended)
 
 
-def _binding(error: BaseException, sql: str | None, ran: Ran) -> Error:
+def _binding(error: BaseException, sql: str | None, ran: Ran, where: str) -> Error:
     if isinstance(error, OverflowError):
-        return DataError(_with_sql("an integer parameter does not fit in 64 bits", sql), ran=ran, sql=sql)
+        return DataError(_with_sql(f"{where}an integer does not fit in 64 bits", sql), ran=ran, sql=sql)
     if isinstance(error, UnicodeDecodeError):
         return DataError(_with_sql("a column holds text that is not UTF-8", sql), ran=ran, sql=sql)
     if isinstance(error, UnicodeError):
-        return DataError(_with_sql("a text is not valid Unicode", sql), ran=ran, sql=sql)
-    if isinstance(error, KeyError):
-        return ProgrammingError(_with_sql(f"params has no value for :{error.args[0]}", sql), ran=ran, sql=sql)
-    return ProgrammingError(_with_sql(str(error), sql), ran=ran, sql=sql)
+        return DataError(_with_sql(f"{where}a text is not valid Unicode", sql), ran=ran, sql=sql)
+    if isinstance(error, KeyError):  # of a mapping that changed since it was looked at
+        return ProgrammingError(_with_sql("params has no value for a parameter", sql), ran=ran, sql=sql)
+    return ProgrammingError(_with_sql(f"{where}{error}", sql), ran=ran, sql=sql)
 
 
 def _codes(error: apsw.Error) -> tuple[str | None, str | None]:
