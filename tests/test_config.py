@@ -40,6 +40,10 @@ def test_a_wrong_duration_is_refused(name: str, value: object) -> None:
         ("file_mode", -1),
         ("file_mode", "0600"),
         ("file_mode", True),
+        ("mmap_bytes", -1),
+        ("mmap_bytes", True),
+        ("statement_cache_max", 1.5),
+        ("optimize", 1),
         ("vfs", ""),
         ("vfs", 5),
         ("on_connect", "f"),
@@ -79,3 +83,40 @@ def test_wrong_options_of_open_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ProgrammingError, match="durability must be 'full' or 'normal', not 'none'"):
         onewriter.open(path, durability="none")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     assert not list(tmp_path.iterdir())
+
+
+def test_the_settings_of_sqlite_reach_every_connection(tmp_path: Path) -> None:
+    """The writer's and the readers'."""
+    config = Config(cache_bytes=1024 * 1024, mmap_bytes=512 * 1024, statement_cache_max=7)
+    with onewriter.open(tmp_path / "a.db", config=config) as db:
+
+        def settings(tx: onewriter.ReadTransaction) -> tuple[object, object]:
+            return tx.query_value("PRAGMA cache_size"), tx.query_value("PRAGMA mmap_size")
+
+        assert db.read(settings) == db.write(settings) == (-1024, 512 * 1024)
+        assert db._core.writer is not None
+        (reader,) = [each.connection for each in db._readers._readers if each.connection is not None]
+        for connection in (reader, db._core.writer.connection):
+            assert connection._apsw.cache_stats()["size"] == 7
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_the_planners_statistics_are_made_at_close(tmp_path: Path, optimize: bool) -> None:
+    """And after migrations of a file that has something in it; or neither."""
+    made = "SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_stat1'"
+    config = Config(optimize=optimize)
+    first = onewriter.Migration(1, "table", "CREATE TABLE t (a, b); CREATE INDEX by_a ON t (a)")
+    with onewriter.open(tmp_path / "a.db", config=config, migrations=[first]) as db:
+        db.execute_many("INSERT INTO t VALUES (?, ?)", [(n % 3, n) for n in range(1_000)])
+        assert db.query_value(made, into=int) == 0
+    with onewriter.open(tmp_path / "a.db", config=Config(optimize=False)) as db:
+        assert db.query_value(made, into=int) == int(optimize)
+    second = onewriter.Migration(2, "index", "CREATE INDEX by_b ON t (b)")
+    with onewriter.open(tmp_path / "a.db", config=config, migrations=[first, second]) as db:
+        if optimize:
+            assert db.query("SELECT idx FROM sqlite_stat1 WHERE tbl = 't' ORDER BY idx", into=str) == [
+                "by_a",
+                "by_b",
+            ]
+        else:
+            assert db.query_value(made, into=int) == 0
