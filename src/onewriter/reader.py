@@ -97,7 +97,13 @@ class ReadingConnection(Connection):
         )
 
     def _at_once(self, fetch: Callable[[str, Params], T], sql: str, params: Params) -> T:
-        params = self._check(sql, params)
+        if (
+            type(sql) is not str
+            or sql not in self._checked
+            or not isinstance(params, tuple)
+            or converters.wary
+        ):
+            params = self._check(sql, params)
         while True:
             try:
                 return fetch(sql, params)
