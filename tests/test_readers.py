@@ -537,3 +537,25 @@ def test_an_error_of_a_function_of_sql_is_the_callers_own(tmp_path: Path) -> Non
         with pytest.raises(KeyError, match="k"):
             db.execute("SELECT fails()")
         assert db.query("SELECT 1") == [(1,)]
+
+
+def test_a_reader_that_two_interrupts_left_is_taken_back_by_its_thread(tmp_path: Path) -> None:
+    """Its next query finds that it is in no other; one inside an SQL function is, and takes nothing away."""
+    opened: list[Database] = []
+
+    def back(*_: object) -> int:
+        opened[0].query("SELECT 1")
+        return len(opened[0]._readers._lent())
+
+    def on_connect(connection: apsw.Connection) -> None:
+        connection.create_scalar_function("back", back)
+
+    with open_items(tmp_path, Config(readers_max=2, on_connect=on_connect)) as db:
+        opened.append(db)
+        db.query("SELECT 1")
+        for reader in db._readers._readers:
+            db._readers.holders[reader] = (threading.get_ident(), time.monotonic(), "left", None)
+        assert db.query("SELECT 1") == [(1,)]
+        assert db._readers.holders == {}
+        assert db.query_value("SELECT back()", into=int) == 1
+        assert db._readers.holders == {}

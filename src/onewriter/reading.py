@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from _thread import get_ident
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from time import monotonic
+from types import CodeType, FrameType
 from typing import Any, Final, LiteralString, TypeVar, overload
 
 from typing_extensions import TypeForm
@@ -253,6 +255,12 @@ class Reading:
     ) -> R:
         """Do what `_ask` does where the thread has no reader at hand."""
         readers = self._readers
+        # Outside of another query, what else the thread has for single statements is what two interrupts have left, the
+        # second while the first was cleaned up.
+        left = [each for each in list(self._holders.values()) if each[0] == loan[0] and each[3] is None]
+        if any(each is not loan for each in left) and not _is_within_another(self._ask.__code__):
+            for each in left:
+                readers.end(each)
         self._check_not_writing()
         deadline = clock.deadline(timeout_s, self.config.read_timeout_s)
         reader = readers.borrow(loan, deadline)
@@ -294,3 +302,13 @@ class Reading:
         if self._closed:
             msg = f"{self.path} is closed"
             raise DatabaseClosed(msg)
+
+
+def _is_within_another(ask: CodeType) -> bool:
+    """Whether the calling thread, which is in *ask*, is so a second time: from an SQL function or a signal handler."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - there is no other
+    found = 0
+    while frame is not None:
+        found += frame.f_code is ask
+        frame = frame.f_back
+    return found > 1
