@@ -61,6 +61,26 @@ def db(tmp_path: Path) -> Iterator[Database]:
         yield opened
 
 
+class Kind:
+    """A base of a type of one's own that SQLite would store as it is."""
+
+
+class Tagged(Kind, int):
+    """Such a type."""
+
+
+@pytest.mark.parametrize("value", [Tagged(5), array("B", [5])])
+def test_a_converter_of_a_base_or_a_buffer_is_asked_by_every_road(db: Database, value: object) -> None:
+    """APSW would bind these by itself."""
+    registry, wary = converters._registry, converters.wary
+    try:
+        converters.register(Kind, to_sql=lambda _: "kind", from_sql=lambda _: Kind(), stored=str)
+        converters.register(array, to_sql=lambda _: "kind", from_sql=lambda _: array("B"), stored=str)
+        assert set(_roads(db, value).values()) == {("text", "kind")}
+    finally:
+        converters._registry, converters.wary = registry, wary
+
+
 @pytest.fixture
 def money() -> Iterator[None]:
     """Money is stored in hundredths, while the test runs."""
@@ -192,3 +212,20 @@ def test_a_converter_that_misuses_the_database_is_told_so(db: Database, money: N
     converters.register(Money, to_sql=to_sql, from_sql=Money, stored=int)
     with pytest.raises(NestedRead):
         db.write(lambda tx: tx.execute("INSERT INTO value VALUES ('a', ?)", (Money(5),)))
+
+
+def test_execute_many_says_which_row_has_too_many_values(db: Database) -> None:
+    """By its own count, and nothing is stored."""
+    rows = [("a", 1), ("b", 2, 3)]
+    with pytest.raises(onewriter.ProgrammingError, match="has 2 parameters, and params has 3 values"):
+        db.execute_many("INSERT INTO value VALUES (?, ?)", rows)
+    with pytest.raises(onewriter.ProgrammingError, match="has 2 parameters, and params has 3 values"):
+        db.write(lambda tx: tx.execute_many("INSERT INTO value VALUES (?, ?)", rows))
+    assert db.query("SELECT * FROM value") == []
+
+
+@pytest.mark.parametrize("script", [5, None, b"SELECT 1", ["SELECT 1"]])
+def test_a_script_that_is_no_text_is_named(db: Database, script: Any) -> None:  # noqa: ANN401
+    """As everywhere else."""
+    with pytest.raises(onewriter.ProgrammingError, match="sql must be a str"):
+        db.write(lambda tx: tx.script(script))

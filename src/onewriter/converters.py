@@ -183,9 +183,9 @@ _OWN: Final = (
     Converter(PurePath, str, PurePath, (str,), _of_path),
     Converter(Path, str, Path, (str,), _of_path),
 )
-# Whether a type that APSW binds by itself has a converter of its own: then every parameter is looked at before.
+# Whether a type has a converter that is not the library's. APSW asks for values that it cannot bind, but it may be one
+# of an int's subclass, or of a buffer, which it binds as they are: then every parameter is looked at before.
 wary = False
-_BOUND: Final = (int, float, str, bytes, bytearray, memoryview, Enum)
 _lock: Final = threading.Lock()
 _registry = _Registry({converter.kind: converter for converter in _OWN}, 0)  # replaced under _lock
 
@@ -232,7 +232,7 @@ def register(
     converter = Converter(kind, to_sql, from_sql, stored if isinstance(stored, tuple) else (stored,))
     _check(converter)
     with _lock:
-        wary = wary or issubclass(kind, _BOUND)
+        wary = True
         _registry = _Registry({**_registry.known, kind: converter}, _registry.number + 1)
 
 

@@ -41,7 +41,7 @@ from .errors import (
 from .guard import WOULD_WRITE, own
 from .handle import Handle
 from .opened import Closing, OpenBlob, OpenCursor, names_of
-from .parameters import Params, check_named, count_mismatch, misfit, native
+from .parameters import Params, check_named, check_row, count_mismatch, misfit, native, parameters
 from .results import Result
 from .rows import Plain, Row, row_class
 from .translate import is_known, translate
@@ -231,17 +231,14 @@ class Executor(Handle):
         """Run one statement once for each of *many*; rows that it returns are collected in their order."""
         self._check(sql, ())
         changes = 0
+        wanted = len(parameters(sql).texts)
         before = self._apsw.total_changes()
 
         def counted() -> Iterator[Params]:
             nonlocal changes, before
             for params in many:
-                check_params(params)
-                if isinstance(params, Mapping):
-                    check_named(sql, params)
-                yield (
-                    native(params) if converters.wary else params
-                )  # APSW comes back for the next once this one has run
+                check_row(sql, params, wanted)
+                yield native(params) if converters.wary else params  # APSW comes back once this one has run
                 after = self._apsw.total_changes()
                 if after != before:
                     changes += self._apsw.changes()

@@ -235,7 +235,8 @@ class Handle:
 
 def _converted(cursor: apsw.Cursor, place: int, value: object) -> Param:
     """Return what is stored for a parameter of a type that SQLite does not know; APSW asks."""
-    return native_value(value, cursor.bindings_names[place - 1] or place)
+    name = cursor.bindings_names[place - 1]
+    return native_value(value, f":{name}" if name else place)
 
 
 def check_database(path: Path, vfs: str | None) -> None:

@@ -194,7 +194,7 @@ class OpenBlob:
 
     def _step(self, work: Callable[[], None]) -> None:
         if self._blob is None:
-            msg = f"{self._what} is over: its transaction has ended"
+            msg = f"{self._what} is over: its transaction, or the savepoint that it was opened in, has ended"
             raise TransactionEnded(msg)
         if self._expired:
             raise self._changed()

@@ -88,6 +88,15 @@ def check_named(sql: str, params: Mapping[str, object]) -> None:
     raise ProgrammingError(f"{lacks}{more}{advice}", sql=sql)
 
 
+def check_row(sql: str, params: Params, wanted: int) -> None:
+    """Refuse one of many rows of values for *sql*, which has *wanted* parameters, where it does not fit."""
+    check_params(params)
+    if isinstance(params, Mapping):
+        check_named(sql, params)
+    elif len(params) != wanted:
+        raise count_mismatch(sql, params)
+
+
 def count_mismatch(sql: str, params: Sequence[object]) -> ProgrammingError:
     """Return the error for a sequence with more or fewer values than *sql* has parameters."""
     found = parameters(sql)

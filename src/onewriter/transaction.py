@@ -235,6 +235,7 @@ class Transaction(ReadTransaction):
             Error: a statement failed; its ``sql`` is that statement. Those before it stay done: roll back by letting
                 the error leave the function, or by a savepoint around this call.
         """
+        statements.check_text(script)
         for text, _line in statements.split(script):
             self._use().rows(text, ())
 
