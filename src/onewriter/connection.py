@@ -357,9 +357,8 @@ class Connection(Executor):
         """
         self.busy_until = 0.0
         self.stop_at = clock.now() + _OPTIMIZE_S
-        with suppress(
-            apsw.Error
-        ):  # it is an offer: another connection may be in the way, the disk full, the time over
+        # It is an offer: another connection may be in the way, the disk full, the time over.
+        with suppress(apsw.Error):
             self._own(_OPTIMIZE)
         self.stop_at = clock.NEVER
 

@@ -112,9 +112,8 @@ class Executor(Handle):
         self.stop_at = clock.NEVER  # an interrupt may have left it
         sound = self._apsw.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0] == 0
         if self._guard.deferred:
-            self._own(
-                _UNDEFER
-            )  # it survives a ROLLBACK TO, and takes the broken keys that it had put off with it
+            # It survives a ROLLBACK TO, and takes the broken keys that it had put off with it.
+            self._own(_UNDEFER)
         return sound
 
     def killer(self) -> BaseException | None:
@@ -142,13 +141,7 @@ class Executor(Handle):
 
     def rows(self, sql: str, params: Params) -> list[Row]:
         """Run one statement to its end and return its rows."""
-        if (
-            type(sql) is not str
-            or sql not in self._checked
-            or not isinstance(params, tuple)
-            or converters.wary
-        ):
-            params = self._check(sql, params)
+        params = self._check(sql, params)
         if self.unended:
             self.check_alive()
         started = time.monotonic()
@@ -202,30 +195,6 @@ class Executor(Handle):
         # SQLite leaves the count of an earlier statement standing where this one changes nothing.
         changes = self._apsw.changes() if self._apsw.total_changes() != before else 0
         return Result(rows, changes, self._apsw.last_insert_rowid())
-
-    def execute_only(self, sql: str, params: Params) -> Result:
-        """Do what `execute` does for a request's only statement, whose time need not be counted: it is run cold."""
-        if (
-            type(sql) is not str
-            or sql not in self._checked
-            or not isinstance(params, tuple)
-            or converters.wary
-        ):
-            params = self._check(sql, params)
-        connection = self._apsw
-        before = connection.total_changes()
-        self.stop_at = time.monotonic() + self._statement_timeout_s
-        self.unended = True
-        try:
-            cursor = self._cursor.execute(sql, params)
-            first: Plain | None = cursor.fetchone()
-            rows: list[Row] = [] if first is None else self._rest(sql, cursor, first)
-            self.unended = False
-        except BaseException as error:  # noqa: BLE001 - told apart there
-            self.stop_at = clock.NEVER
-            self._fail(error, sql, params)
-        changes = connection.changes() if connection.total_changes() != before else 0
-        return Result(rows, changes, connection.last_insert_rowid())
 
     def execute_many(self, sql: str, many: Iterable[Params]) -> Result:
         """Run one statement once for each of *many*; rows that it returns are collected in their order."""
@@ -338,6 +307,8 @@ class Executor(Handle):
 
     def _check(self, sql: str, params: Params) -> Params:
         """Refuse what is no statement, or no parameters of it; return what is to be bound."""
+        if type(sql) is str and sql in self._checked and isinstance(params, tuple) and not converters.wary:
+            return params
         check_params(params)
         statements.check_text(sql)
         if sql not in self._checked:

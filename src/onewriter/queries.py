@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, TypeVar, overload
 
 from typing_extensions import TypeForm
 
 from .errors import RowMismatch
 from .mapping import check_into, mapper, takes_null
-from .opened import Closing, OpenBlob, OpenCursor
+from .opened import Holding, OpenBlob, OpenCursor
 from .parameters import Params
 from .rows import Plain, Row
 from .values import Value
@@ -17,7 +17,7 @@ from .values import Value
 T = TypeVar("T")
 
 
-class Source(Protocol):
+class Source(Holding, Protocol):
     """What SQL is run through: a connection, or a turn of one that may end."""
 
     @property
@@ -57,14 +57,6 @@ class Source(Protocol):
 
     def close_opened(self) -> None:
         """Close what stayed open between two calls."""
-        ...
-
-    def shut(self, opened: Closing, /) -> None:
-        """Close what stayed open between two calls, if the end of the transaction has not done so."""
-        ...
-
-    def run(self, work: Callable[[], T], /) -> T:
-        """Do *work*, a step of what is open."""
         ...
 
     def check_own(self) -> None:

@@ -60,6 +60,11 @@ class ReadingConnection(Connection):
             asked_at, deadline = self._limit
             self.busy_until = deadline if asked_at == self.asked_at else self.asked_at + self._read_timeout_s
 
+    def locked_out(self) -> ReadTimeout:
+        """Return the error for a file that another connection keeps locked."""
+        msg = f"{self.path}: another connection, not of onewriter, kept the file locked past the deadline"
+        return ReadTimeout(msg, held_by="stranger")
+
     def rows(self, sql: str, params: Params) -> list[Row]:
         """Run one statement to its end and return its rows."""
         return super().rows(sql, params) if self._begun else self._at_once(self._rows, sql, params)
@@ -74,9 +79,8 @@ class ReadingConnection(Connection):
             shape = self._shapes.get(sql)
             if shape is None or not isinstance(params, tuple) or converters.wary:
                 return self._at_once(self._first, sql, params)
-            cursor = self._cursor.execute(
-                sql, params
-            )  # from here on as `_first`, for a statement that is known
+            # From here on as `_first`, for a statement that is known.
+            cursor = self._cursor.execute(sql, params)
             row: Plain | None = cursor.fetchone()
             if row is None:
                 return None
@@ -97,21 +101,14 @@ class ReadingConnection(Connection):
         )
 
     def _at_once(self, fetch: Callable[[str, Params], T], sql: str, params: Params) -> T:
-        if (
-            type(sql) is not str
-            or sql not in self._checked
-            or not isinstance(params, tuple)
-            or converters.wary
-        ):
-            params = self._check(sql, params)
+        params = self._check(sql, params)
         while True:
             try:
                 return fetch(sql, params)
             except LOCKED as error:
                 self._renew_cursor()
                 if not self.wait_again():
-                    msg = f"{self.path}: another connection, not of onewriter, kept the file locked past the deadline"
-                    raise ReadTimeout(msg, held_by="stranger") from error
+                    raise self.locked_out() from error
             except BaseException as error:  # noqa: BLE001 - told apart there
                 self._fail(error, sql, params)
 

@@ -47,9 +47,8 @@ _log = logging.getLogger(__name__)
 STAY_S: Final = 0.002
 _SOON_S: Final = 0.0005
 _LEFT_MAX: Final = 256
-_LOOK_S: Final = (
-    0.002  # until the first look of a waiter who is next; each later one comes after twice the time
-)
+# Until the first look of a waiter who is next; each later one comes after twice the time.
+_LOOK_S: Final = 0.002
 _LOOK_S_MAX: Final = 0.05
 _CLOSED: Final[Loan] = (0, 0.0, "", None)  # has the readers that are closed for good
 
@@ -73,9 +72,8 @@ class Readers:
         self.watched = False
         self._lock = threading.RLock()  # re-entrant for `let_go` alone (R8)
         self._waiting: dict[Waiter, None] = {}  # in the order of their coming
-        self._left: dict[
-            int, float
-        ] = {}  # by a thread's identifier, when it gave back last while others waited (R5)
+        # By a thread's identifier, when it gave back last while others waited (R5).
+        self._left: dict[int, float] = {}
         self._closed = self._forked = False
         self._waits = Samples()
         self.count_free = self._waits.count_none
@@ -289,19 +287,21 @@ class Readers:
         for reader, loan in self._lent():
             waiter = next((each for each in self._waiting if each.loan is loan), None)
             if waiter is not None:
-                waiter.reader = reader
-                wake_up(waiter.wake)
-                del self._waiting[waiter]
+                self._hand(reader, waiter)
         for reader in self._readers:
             if not self._waiting:
                 break
             waiter = next(iter(self._waiting))
             if self.holders.setdefault(reader, waiter.loan) is waiter.loan:
                 self._settle(reader, waiter.loan, clock.now())
-                waiter.reader = reader
-                wake_up(waiter.wake)
-                del self._waiting[waiter]
+                self._hand(reader, waiter)
         self.watched = self._closed or bool(self._waiting)
+
+    def _hand(self, reader: Reader, waiter: Waiter) -> None:
+        """Tell *waiter* that *reader* is his; the caller has the lock."""
+        waiter.reader = reader
+        wake_up(waiter.wake)
+        del self._waiting[waiter]
 
     def _settle(self, reader: Reader, loan: Loan, now: float) -> None:
         """Make *reader* the home of who has it (R3); the caller has the lock. *now* is 0 where nobody waits."""

@@ -15,7 +15,7 @@ from typing_extensions import TypeForm
 
 from . import clock, queries
 from .config import Config
-from .errors import DatabaseClosed, ForkedDatabase, NestedRead, ReadTimeout
+from .errors import DatabaseClosed, ForkedDatabase, NestedRead
 from .loans import Loan
 from .parameters import Params
 from .presence import Presence
@@ -274,8 +274,7 @@ class Reading:
         self._check_not_writing()
         with self._readers.lend(deadline, what) as connection:
             if not connection.begin_read(deadline):
-                msg = f"{self.path}: another connection, not of onewriter, kept the file locked past the deadline"
-                raise ReadTimeout(msg, held_by="stranger")
+                raise connection.locked_out()
             transaction = ReadTransaction(connection)
             try:
                 yield transaction

@@ -77,7 +77,7 @@ class Statement(_Data):
 
     def run(self, connection: Connection) -> object:
         """Return its `Result`."""
-        return connection.execute_only(self._sql, self._params)
+        return connection.execute(self._sql, self._params)
 
 
 class ManyStatements(_Data):

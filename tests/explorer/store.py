@@ -189,10 +189,6 @@ class Store:
             self.open.append(number)
             return Result([Row((each,)) for each in found], 1, 0)
 
-    def execute_only(self, sql: str, params: Params) -> Result:
-        """Run it."""
-        return self.execute(sql, params)
-
     # --- inside
 
     @contextmanager
