@@ -17,18 +17,18 @@ Each thread reads a row by its key, again and again. The ways, with four connect
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import apsw
 
 import onewriter
-from bench.rounds import Call, Round, figure, machine, run_round
+from bench.rounds import Call, Report, Ways, always, arguments, compare
 
 ROWS = 20_000
 CONNECTIONS = 4
@@ -146,39 +146,29 @@ def _reading(read: Read, number: int) -> Call:
     return call
 
 
-def main(arguments: list[str] | None = None) -> int:
+def _of_each(threads: int, read: Read) -> list[Call]:
+    return [_reading(read, number) for number in range(threads)]
+
+
+def main(given: list[str] | None = None) -> int:
     """Measure and print; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.handover", description="Pools of readers, by ratio."
-    )
+    parser = arguments("Pools of readers, by ratio.", rounds=7, seconds=0.3)
     parser.add_argument("--threads", default="2,16,64", help="numbers of threads (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=0.3, help="of each way in each round")
-    chosen = parser.parse_args(arguments)
-    print(f"{machine()}, {chosen.rounds} rounds of {chosen.seconds} s")
+    chosen = parser.parse_args(given)
+    report = Report(chosen)
     with tempfile.TemporaryDirectory(prefix="onewriter-bench-") as name:
         path = Path(name) / "handover.db"
         with onewriter.open(path) as db:
             db.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, size INT)")
             db.execute_many("INSERT INTO item VALUES (?, ?, ?)", [(n, f"name {n}", n) for n in range(ROWS)])
             makers = (_own, _fifo, _lifo, _critical, _affine)
-            ways: dict[str, Read] = {make.__name__.strip("_"): make(path) for make in makers}
-            ways["query_one"] = lambda key: db.query_one(POINT, (key,))
+            reads: dict[str, Read] = {make.__name__.strip("_"): make(path) for make in makers}
+            reads["query_one"] = lambda key: db.query_one(POINT, (key,))
             for threads in (int(each) for each in chosen.threads.split(",")):
-                taken: dict[str, list[Round]] = {way: [] for way in ways}
-                order = list(ways)
-                for _ in range(chosen.rounds):
-                    for way in order:
-                        calls = [_reading(ways[way], number) for number in range(threads)]
-                        taken[way].append(run_round(calls, chosen.seconds))
-                    order.append(order.pop(0))
-                for way, rounds in taken.items():
-                    seen = figure(rounds, taken["own"])
-                    print(
-                        f"{threads:5d} threads  {way:10s} {seen.per_s:12,.0f} reads/s  x{seen.ratio:5.2f}  "
-                        f"worst {seen.worst_s * 1000:8.1f} ms"
-                    )
-    return 0
+                ways: Ways = {way: partial(_of_each, threads, read) for way, read in reads.items()}
+                figures = compare(always(ways), chosen.rounds, chosen.seconds)
+                report.show(f"{threads} threads", figures)
+    return report.end()
 
 
 if __name__ == "__main__":

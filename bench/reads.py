@@ -17,20 +17,19 @@ the median of the ratios within a round to the first way of the list.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 import apsw
 
 import onewriter
-from bench.rounds import Call, Figure, Round, figure, machine, run_round
+from bench.rounds import Call, Figure, Report, Ways, always, arguments, compare
 from onewriter import readers
 
 ROWS = 200_000
@@ -176,11 +175,12 @@ class Bench:
 
     def scans(self) -> dict[str, Figure]:
         """One thread and two; the ratio is the second core's."""
-        taken: dict[str, list[Round]] = {"1 thread": [], "2 threads": []}
-        for _ in range(self.rounds):
-            for number, way in enumerate(taken, 1):
-                taken[way].append(run_round([lambda: self.db.query_one(SCAN)] * number, self.seconds))
-        return {way: figure(seen, taken["1 thread"]) for way, seen in taken.items()}
+
+        def scan() -> object:
+            return self.db.query_one(SCAN)
+
+        ways: Ways = {"1 thread": lambda: [scan], "2 threads": lambda: [scan] * 2}
+        return compare(always(ways), self.rounds, self.seconds)
 
     def rows(self) -> dict[str, Figure]:
         """Many rows at once."""
@@ -197,52 +197,34 @@ class Bench:
         }
         return self._rounds(1, ways)
 
-    def _rounds(self, threads: int, ways: dict[str, Callable[[int], Call]]) -> dict[str, Figure]:
-        """Measure each of *ways*, which are made anew for each thread of each round."""
-        taken: dict[str, list[Round]] = {way: [] for way in ways}
-        order = list(taken)
-        first = order[0]
-        for _ in range(self.rounds):
-            for way in order:
-                calls = [ways[way](number) for number in range(threads)]
-                taken[way].append(run_round(calls, self.seconds))
-            order.append(order.pop(0))
-        return {way: figure(seen, taken[first]) for way, seen in taken.items()}
+    def _rounds(self, threads: int, makers: dict[str, Callable[[int], Call]]) -> dict[str, Figure]:
+        """Measure what each of *makers* makes for each thread of each round."""
+
+        def of_each(make: Callable[[int], Call]) -> list[Call]:
+            return [make(number) for number in range(threads)]
+
+        ways: Ways = {way: partial(of_each, make) for way, make in makers.items()}
+        return compare(always(ways), self.rounds, self.seconds)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(given: list[str] | None = None) -> int:
     """Measure and print; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench.reads", description="Reads, by ratio.")
+    parser = arguments("Reads, by ratio.", rounds=11, seconds=0.5)
     parser.add_argument(
         "what", nargs="*", choices=("point", "threads", "scans", "rows", []), help="all by default"
     )
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each way in each round")
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    chosen = parser.parse_args(arguments)
-    print(f"{machine()}, {chosen.rounds} rounds of {chosen.seconds} s")
-    results: list[dict[str, object]] = []
-
-    def show(what: str, figures: dict[str, Figure]) -> None:
-        for way, seen in figures.items():
-            print(
-                f"{what:11s} {way:40s} {seen.per_s:12,.1f} calls/s  x{seen.ratio:5.2f}  "
-                f"worst {seen.worst_s * 1000:8.2f} ms"
-            )
-            results.append({"what": what, "way": way, **seen._asdict()})
-
+    chosen = parser.parse_args(given)
+    report = Report(chosen)
     with tempfile.TemporaryDirectory(prefix="onewriter-bench-") as name:
         bench = Bench(Path(name), chosen.rounds, chosen.seconds)
         for what in chosen.what or ("point", "threads", "scans", "rows"):
             if what == "threads":
                 for number in (2, 16, 64):
-                    show(f"{number} threads", bench.threads(number))
+                    report.show(f"{number} threads", bench.threads(number))
             else:
-                show(what, getattr(bench, what)())
+                report.show(what, getattr(bench, what)())
         bench.db.close()
-    if chosen.json:
-        chosen.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    return 0
+    return report.end()
 
 
 if __name__ == "__main__":

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import NamedTuple
 
 import apsw
 
 Call = Callable[[], object]
+# What makes the calls of one way, one for each thread, right before they are made.
+Ways = Mapping[str, Callable[[], Sequence[Call]]]
 
 
 class Round(NamedTuple):
@@ -59,6 +65,29 @@ def run_round(calls: Sequence[Call], seconds: float) -> Round:
     return Round(sum(counts) / (time.perf_counter() - began), max(worst))
 
 
+def compare(
+    begin: Callable[[], AbstractContextManager[Ways]], rounds: int, seconds: float
+) -> dict[str, Figure]:
+    """Return what each of the ways does that *begin* makes anew for each round; ratios are to the first of them.
+
+    In each round every way has its turn for *seconds*, another one first.
+    """
+    taken: dict[str, list[Round]] = {}
+    for number in range(rounds):
+        with begin() as ways:
+            names = list(ways)
+            shift = number % len(names)
+            for way in names[shift:] + names[:shift]:
+                taken.setdefault(way, []).append(run_round(ways[way](), seconds))
+    first = next(iter(taken.values()))
+    return {way: figure(seen, first) for way, seen in taken.items()}
+
+
+def always(ways: Ways) -> Callable[[], AbstractContextManager[Ways]]:
+    """Return what begins each round with the same *ways*."""
+    return lambda: nullcontext(ways)
+
+
 def figure(seen: list[Round], other: list[Round]) -> Figure:
     """Return what the rounds *seen* say, beside the *other* way's in the same rounds."""
     return Figure(
@@ -71,3 +100,37 @@ def figure(seen: list[Round], other: list[Round]) -> Figure:
 def machine() -> str:
     """Say what it was measured on."""
     return f"{os.cpu_count()} cores, Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}"
+
+
+def arguments(description: str, *, rounds: int, seconds: float) -> argparse.ArgumentParser:
+    """Return a parser for what every bench can be told, with these defaults."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--seconds", type=float, default=seconds, help="of each way in each round")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    return parser
+
+
+class Report:
+    """Figures, as they come: printed, and written to a file in the end where one was named."""
+
+    def __init__(self, chosen: argparse.Namespace, more: str = "") -> None:
+        """Print what it is measured on, and how."""
+        self._path: Path | None = chosen.json
+        self._results: list[dict[str, object]] = []
+        print(f"{machine()}{more}, {chosen.rounds} rounds of {chosen.seconds} s")
+
+    def show(self, what: str, figures: Mapping[str, Figure]) -> None:
+        """Print *figures* of *what*."""
+        for way, seen in figures.items():
+            print(
+                f"{what:11s} {way:40s} {seen.per_s:12,.1f} calls/s  x{seen.ratio:8.2f}  "
+                f"worst {seen.worst_s * 1000:8.2f} ms"
+            )
+            self._results.append({"what": what, "way": way, **seen._asdict()})
+
+    def end(self) -> int:
+        """Write the file, and return the exit status."""
+        if self._path is not None:
+            self._path.write_text(json.dumps(self._results, indent=1), encoding="utf-8")
+        return 0

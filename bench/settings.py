@@ -13,18 +13,17 @@ file is in the system's own cache: what is measured is the way from there.
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import onewriter
-from bench.rounds import Call, Figure, Round, figure, machine, run_round
+from bench.rounds import Call, Figure, Report, Ways, always, arguments, compare
 from onewriter import SQL, Config
 
 ROWS = 200_000
@@ -60,24 +59,22 @@ def _choice(db: onewriter.Database) -> Call:
 
 def _compare(
     path: Path,
-    ways: dict[str, Config],
+    configs: dict[str, Config],
     make: Callable[[onewriter.Database], Call],
     rounds: int,
     seconds: float,
 ) -> dict[str, Figure]:
-    taken: dict[str, list[Round]] = {way: [] for way in ways}
-    order = list(ways)
-    first = order[0]
     with ExitStack() as stack:
         calls = {
             way: make(stack.enter_context(onewriter.open(path, config=config)))
-            for way, config in ways.items()
+            for way, config in configs.items()
         }
-        for _ in range(rounds):
-            for way in order:
-                taken[way].append(run_round([calls[way]], seconds))
-            order.append(order.pop(0))
-    return {way: figure(seen, taken[first]) for way, seen in taken.items()}
+        ways: Ways = {way: partial(_only, call) for way, call in calls.items()}
+        return compare(always(ways), rounds, seconds)
+
+
+def _only(call: Call) -> list[Call]:
+    return [call]
 
 
 def cache(path: Path, rounds: int, seconds: float) -> dict[str, Figure]:
@@ -113,32 +110,21 @@ def optimize(path: Path, rounds: int, seconds: float) -> dict[str, Figure]:
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(given: list[str] | None = None) -> int:
     """Measure and print; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench.settings", description="Settings, by ratio.")
+    parser = arguments("Settings, by ratio.", rounds=7, seconds=0.4)
     parser.add_argument(
         "what", nargs="*", choices=("cache", "statements", "optimize", []), help="all by default"
     )
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=0.4, help="of each way in each round")
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    chosen = parser.parse_args(arguments)
-    print(f"{machine()}, {chosen.rounds} rounds of {chosen.seconds} s")
-    results: list[dict[str, object]] = []
+    chosen = parser.parse_args(given)
+    report = Report(chosen)
     parts = {"cache": cache, "statements": statements, "optimize": optimize}
     with tempfile.TemporaryDirectory(prefix="onewriter-bench-") as name:
         path = Path(name) / "settings.db"
         _make(path)
         for what in chosen.what or parts:
-            for way, seen in parts[what](path, chosen.rounds, chosen.seconds).items():
-                print(
-                    f"{what:11s} {way:26s} {seen.per_s:12,.1f} calls/s  x{seen.ratio:7.2f}  "
-                    f"worst {seen.worst_s * 1000:8.2f} ms"
-                )
-                results.append({"what": what, "way": way, **seen._asdict()})
-    if chosen.json:
-        chosen.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    return 0
+            report.show(what, parts[what](path, chosen.rounds, chosen.seconds))
+    return report.end()
 
 
 if __name__ == "__main__":

@@ -12,19 +12,18 @@ a round, the worst wait is the median of the rounds' worst. One write inserts on
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 import threading
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import apsw
 
 import onewriter
-from bench.rounds import Call, Figure, Round, figure, machine, run_round
+from bench.rounds import Call, Report, Ways, arguments, compare
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -70,49 +69,35 @@ def _onewriter(
         yield (lambda: db.write(insert)) if by_function else (lambda: db.execute(INSERT, (ROW,)))
 
 
-def measure(
-    threads: int, durability: onewriter.config.Durability, rounds: int, seconds: float
-) -> dict[str, Figure]:
-    """Return what each way did over *rounds* rounds; in each, every way has its turn, another one first."""
-    other = "one locked connection" if threads > 1 else "raw APSW"
-    taken: dict[str, list[Round]] = {other: [], "onewriter execute": [], "onewriter write": []}
-    order = list(taken)
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory(prefix="onewriter-bench-") as name, ExitStack() as stack:
-            folder = Path(name)
-            ways = {
-                other: stack.enter_context(_raw(folder, durability, locked=threads > 1)),
-                "onewriter execute": stack.enter_context(_onewriter(folder, durability, by_function=False)),
-                "onewriter write": stack.enter_context(_onewriter(folder, durability, by_function=True)),
-            }
-            for way in order:
-                taken[way].append(run_round([ways[way]] * threads, seconds))
-            order.append(order.pop(0))
-    return {way: figure(seen, taken[other]) for way, seen in taken.items()}
+@contextmanager
+def _ways(threads: int, durability: onewriter.config.Durability) -> Generator[Ways]:
+    """Each way on a new file."""
+    with tempfile.TemporaryDirectory(prefix="onewriter-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        other = "one locked connection" if threads > 1 else "raw APSW"
+        writes = {
+            other: stack.enter_context(_raw(folder, durability, locked=threads > 1)),
+            "onewriter execute": stack.enter_context(_onewriter(folder, durability, by_function=False)),
+            "onewriter write": stack.enter_context(_onewriter(folder, durability, by_function=True)),
+        }
+        yield {way: partial(_of_each, threads, write) for way, write in writes.items()}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def _of_each(threads: int, write: Call) -> list[Call]:
+    return [write] * threads
+
+
+def main(given: list[str] | None = None) -> int:
     """Measure and print; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench.writes", description="Small writes, by ratio.")
+    parser = arguments("Small writes, by ratio.", rounds=11, seconds=0.7)
     parser.add_argument("--threads", default="1,16,64", help="numbers of threads (default: %(default)s)")
     parser.add_argument("--durability", default="full", choices=("full", "normal"))
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--seconds", type=float, default=0.7, help="of each way in each round")
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    chosen = parser.parse_args(arguments)
-    print(f"{machine()}, durability {chosen.durability}, {chosen.rounds} rounds of {chosen.seconds} s")
-    results: list[dict[str, object]] = []
+    chosen = parser.parse_args(given)
+    report = Report(chosen, f", durability {chosen.durability}")
     for threads in (int(each) for each in chosen.threads.split(",")):
-        figures = measure(threads, chosen.durability, chosen.rounds, chosen.seconds)
-        for way, seen in figures.items():
-            print(
-                f"{threads:5d} threads  {way:22s} {seen.per_s:9,.0f} writes/s  x{seen.ratio:5.2f}  "
-                f"worst {seen.worst_s * 1000:8.1f} ms"
-            )
-            results.append({"threads": threads, "way": way, **seen._asdict()})
-    if chosen.json:
-        chosen.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    return 0
+        begin = partial(_ways, threads, chosen.durability)
+        report.show(f"{threads} threads", compare(begin, chosen.rounds, chosen.seconds))
+    return report.end()
 
 
 if __name__ == "__main__":
