@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 
-import apsw
 import pytest
 
 import onewriter
@@ -24,7 +23,7 @@ from onewriter import (
     TransactionEnded,
     WrongThread,
 )
-from tests.support.databases import names, open_items
+from tests.support.databases import names, open_items, with_function
 from tests.support.steps import LIMIT_S, Call
 
 INSERT = "INSERT INTO item (name) VALUES (?)"
@@ -195,10 +194,7 @@ def test_a_function_of_sql_that_writes_is_refused(tmp_path: Path) -> None:
             seen.append(error)
         return 1
 
-    def on_connect(connection: apsw.Connection) -> None:
-        connection.create_scalar_function("calls_back", calls_back)
-
-    with open_items(tmp_path, onewriter.Config(on_connect=on_connect)) as db:
+    with open_items(tmp_path, onewriter.Config(on_connect=with_function("calls_back", calls_back))) as db:
         opened.append(db)
         threads = [
             threading.Thread(target=db.execute, args=("INSERT INTO item (size) VALUES (calls_back())",))

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-import apsw
 import pytest
 
 import onewriter
 from onewriter import Blob, Config, Database, ForkedDatabase, MisuseError, Transaction
 from tests.support.children import forked
-from tests.support.steps import LIMIT_S, Call
+from tests.support.databases import Pause, with_function
+from tests.support.steps import Call
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -100,26 +99,18 @@ def test_the_collector_of_another_thread_harms_nobody(
     tmp_path: Path, opener: Callable[[Transaction, ExitStack], object], block: bool
 ) -> None:
     """It ends what is open while the connection is at work; nothing stays open, and nobody waits for a lock."""
-    inside, go = threading.Event(), threading.Event()
-
-    def pause(*_: object) -> int:
-        inside.set()
-        assert go.wait(LIMIT_S)
-        return 1
-
-    def on_connect(connection: apsw.Connection) -> None:
-        connection.create_scalar_function("pause", pause)
+    pause = Pause()
 
     def collect() -> None:
-        assert inside.wait(LIMIT_S)
+        pause.steps.wait_for("inside")
         gc.collect()
-        go.set()
+        pause.steps.mark("go")
 
     def work(tx: Transaction) -> None:
         Upload(opener(tx, ExitStack()))
         tx.query("SELECT pause()")
 
-    with onewriter.open(tmp_path / "cycle.db", config=Config(on_connect=on_connect)) as db:
+    with onewriter.open(tmp_path / "cycle.db", config=Config(on_connect=pause.on_connect)) as db:
         db.execute("CREATE TABLE chunk (id INTEGER PRIMARY KEY, body BLOB)")
         db.execute("INSERT INTO chunk VALUES (1, 'abc')")
         gc.collect()
@@ -195,10 +186,7 @@ def test_a_function_of_sql_may_ask_its_own_transaction(tmp_path: Path) -> None:
     def back(*_: object) -> int:
         return current[0].query_value("SELECT count(*) FROM t", into=int)
 
-    def on_connect(connection: apsw.Connection) -> None:
-        connection.create_scalar_function("back", back)
-
-    with onewriter.open(tmp_path / "back.db", config=Config(on_connect=on_connect)) as db:
+    with onewriter.open(tmp_path / "back.db", config=Config(on_connect=with_function("back", back))) as db:
         db.execute("CREATE TABLE t (a)")
         with db.transaction() as tx:
             current.append(tx)

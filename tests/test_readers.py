@@ -32,7 +32,7 @@ from onewriter import (
     readers,
 )
 from onewriter.loans import Loan
-from tests.support.databases import Held, names, open_items
+from tests.support.databases import Held, Pause, names, open_items, with_function
 from tests.support.sick_vfs import SickVFS, fail
 from tests.support.steps import LIMIT_S, Call, Steps, calls, wait_until
 
@@ -357,25 +357,16 @@ def test_a_reader_left_at_home_is_found(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_close_waits_for_a_query_and_closes_after_it(tmp_path: Path) -> None:
     """It comes back by the short way, and finds the pool closed."""
-    inside, go = threading.Event(), threading.Event()
-
-    def pause(*_: object) -> int:
-        inside.set()
-        assert go.wait(LIMIT_S)
-        return 1
-
-    def on_connect(connection: apsw.Connection) -> None:
-        connection.create_scalar_function("pause", pause)
-
-    db = open_items(tmp_path, Config(readers_max=1, on_connect=on_connect))
+    pause = Pause()
+    db = open_items(tmp_path, Config(readers_max=1, on_connect=pause.on_connect))
     db.query("SELECT 1")
     reading = Call(lambda: db.query("SELECT pause()"))
-    assert inside.wait(LIMIT_S)
+    pause.steps.wait_for("inside")
     closing = Call(lambda: db.close(timeout_s=LIMIT_S))
     wait_until(lambda: db._readers.watched, "the close")
     with pytest.raises(DatabaseClosed):
         db.query("SELECT 1")
-    go.set()
+    pause.steps.mark("go")
     assert reading.result() == [(1,)]
     closing.result()
     assert db._readers.is_empty
@@ -528,10 +519,7 @@ def test_an_error_of_a_function_of_sql_is_the_callers_own(tmp_path: Path) -> Non
     def fails(*_: object) -> int:
         raise KeyError("k")
 
-    def on_connect(connection: apsw.Connection) -> None:
-        connection.create_scalar_function("fails", fails)
-
-    with open_items(tmp_path, Config(readers_max=1, on_connect=on_connect)) as db:
+    with open_items(tmp_path, Config(readers_max=1, on_connect=with_function("fails", fails))) as db:
         with pytest.raises(KeyError, match="k"):
             db.query("SELECT fails()")
         with pytest.raises(KeyError, match="k"):
@@ -547,10 +535,7 @@ def test_a_reader_that_two_interrupts_left_is_taken_back_by_its_thread(tmp_path:
         opened[0].query("SELECT 1")
         return len(opened[0]._readers._lent())
 
-    def on_connect(connection: apsw.Connection) -> None:
-        connection.create_scalar_function("back", back)
-
-    with open_items(tmp_path, Config(readers_max=2, on_connect=on_connect)) as db:
+    with open_items(tmp_path, Config(readers_max=2, on_connect=with_function("back", back))) as db:
         opened.append(db)
         db.query("SELECT 1")
         for reader in db._readers._readers:

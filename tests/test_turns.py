@@ -27,7 +27,7 @@ from onewriter import (
     TransactionEnded,
     WriteTimeout,
 )
-from tests.support.databases import PATIENT, Held, names, open_items
+from tests.support.databases import PATIENT, Held, names, open_items, with_function
 from tests.support.steps import LIMIT_S, Call, Steps, wait_until
 from tests.support.stranger import Stranger, may_write
 
@@ -404,11 +404,7 @@ def test_nothing_that_is_done_to_the_unsafe_connection_stays(db: Database) -> No
 
 def test_the_unsafe_connection_is_prepared_as_all_are(tmp_path: Path) -> None:
     """`on_connect` is called with it, and an exception in the block leaves the line free."""
-
-    def on_connect(connection: apsw.Connection) -> None:
-        connection.create_scalar_function("answer", _answer)
-
-    with open_items(tmp_path, Config(on_connect=on_connect)) as db:
+    with open_items(tmp_path, Config(on_connect=with_function("answer", _answer))) as db:
         with pytest.raises(LookupError), db.unsafe_connection() as connection:
             assert connection.execute("SELECT answer()").get == 42
             raise LookupError

@@ -1,8 +1,14 @@
 """Databases for tests."""
 
+# APSW's stub leaves the type of a buffer unknown.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+import apsw
 
 import onewriter
 from onewriter import Config, Database, Migration
@@ -58,3 +64,22 @@ class Held:
     def let_go(self) -> None:
         """Let its function return."""
         self.steps.mark("go")
+
+
+def with_function(name: str, function: Callable[..., int]) -> Callable[[apsw.Connection], None]:
+    """Return what `Config.on_connect` is to be, so that SQL can call *function* as *name*."""
+    return lambda connection: connection.create_scalar_function(name, function)
+
+
+class Pause:
+    """An SQL function ``pause()`` that stays inside its statement until it is let go, and returns 1."""
+
+    def __init__(self) -> None:
+        """Be given to `Config.on_connect`."""
+        self.steps = Steps()
+        self.on_connect = with_function("pause", self._pause)
+
+    def _pause(self, *_: object) -> int:
+        self.steps.mark("inside")
+        self.steps.wait_for("go")
+        return 1
