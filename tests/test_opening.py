@@ -71,6 +71,7 @@ def test_all_files_are_private(tmp_path: Path, bits: int) -> None:
             "a.db": 0o600,
             "a.db-wal": 0o600,
             "a.db-shm": 0o600,
+            "a.db-turn": 0o600,
         }
         assert [mode(path.parent), mode(path.parent.parent)] == [0o700, 0o700]
 
@@ -91,6 +92,7 @@ def test_an_existing_wide_mode_is_narrowed(tmp_path: Path) -> None:
         other.run("PRAGMA journal_mode = WAL")
         other.run("CREATE TABLE t (a)")
         other.kill()
+    (tmp_path / "a.db-turn").touch()
     for each in tmp_path.iterdir():
         each.chmod(0o666)
     with onewriter.open(path) as db:
@@ -98,6 +100,7 @@ def test_an_existing_wide_mode_is_narrowed(tmp_path: Path) -> None:
             "a.db": 0o600,
             "a.db-wal": 0o600,
             "a.db-shm": 0o600,
+            "a.db-turn": 0o600,
         }
         assert db.query("SELECT * FROM t") == []
 
@@ -167,7 +170,7 @@ def test_a_strange_name_is_a_name(tmp_path: Path, name: str) -> None:
             assert db.path == tmp_path.resolve() / name
             db.execute("CREATE TABLE IF NOT EXISTS t (a)")
             assert db.snapshot(tmp_path / "snapshots" / name, overwrite=True).name == name
-    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == [name]
+    assert {each.name for each in tmp_path.iterdir() if each.is_file()} == {name, f"{name}-turn"}
 
 
 def test_a_link_leads_to_its_file(tmp_path: Path) -> None:
@@ -382,7 +385,7 @@ def test_a_failed_migration_leaves_nothing_open(tmp_path: Path) -> None:
     with pytest.raises(MigrationError):
         onewriter.open(path, migrations=[Migration(1, "wrong", "bogus")])
     assert not presence.is_open(path)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.db"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.db", "a.db-turn"]
     make(path)
 
 

@@ -53,8 +53,8 @@ def rows_of(path: Path) -> int:
 
 
 def names(folder: Path) -> set[str]:
-    """Return the names in *folder*."""
-    return {each.name for each in folder.iterdir()}
+    """Return the names in *folder*, but for turn files, which are beside every database that was opened."""
+    return {each.name for each in folder.iterdir() if not each.name.endswith("-turn")}
 
 
 def refused(db: Database, dest: Path, *, overwrite: bool = False) -> str:

@@ -34,6 +34,7 @@ fails too, the outcome is unknown.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 from dataclasses import dataclass
@@ -41,8 +42,9 @@ from pathlib import Path
 from typing import Final
 
 from . import clock
+from .checkpoints import Checkpointer
 from .config import Config
-from .connection import CHECKPOINT_PAGES, Connection
+from .connection import Connection
 from .errors import DiskError, DiskFull, Error, IntegrityError, OutcomeUnknown, StatementTimeout
 from .line import Line
 from .requests import Request
@@ -82,7 +84,8 @@ class Batch:
         self._config = config
         self._path = path
         self._main = threading.main_thread().ident
-        self._checkpointed = 0  # what `pages_written` was at the last checkpoint
+        self.checkpointer: Checkpointer | None = None  # set once, before the first use
+        self._looks_at: float = 0  # at so many `pages_written` the WAL is looked at
         self.members: list[Ticket[Request]] = []
         self._opened_at = 0.0
         self.ended_at = 0.0  # when the last one was committed
@@ -176,13 +179,6 @@ class Batch:
         self.members = []
         self._line.finish((ticket,))
 
-    def checkpoint(self) -> None:
-        """Move the WAL's content into the database where it has grown; whoever was committed has heard of it."""
-        try:
-            self._connection.checkpoint()
-        except Error:
-            _log.warning("%s: a checkpoint failed; the next one will try again", self._path, exc_info=True)
-
     def note_wait(self, seconds: float) -> None:
         """Count how long a request waited for its turn."""
         self._waits.add(seconds)
@@ -257,9 +253,15 @@ class Batch:
         self.ended_at = clock.now()
         self._commit_times.add(self.ended_at - started)
         pages = self._connection.pages_written()[0]
-        if pages - self._checkpointed >= CHECKPOINT_PAGES:
-            self._checkpointed = pages
-            self.checkpoint()
+        if pages >= self._looks_at:
+            self._look_at_wal(pages)
+
+    def _look_at_wal(self, pages: int) -> None:
+        if self.checkpointer is None:
+            self._looks_at = math.inf
+        else:
+            self._looks_at = pages + self.checkpointer.look_pages
+            self.checkpointer.look(self._connection)
 
     def _commit_failed(self, members: list[Ticket[Request]], error: Exception) -> None:
         self._connection.rollback()

@@ -34,6 +34,11 @@ class Config:
             back.
         holder_warn_s: a write turn that is held longer is logged once, with the stack of the thread that holds it.
         lead_s: how long a caller whose own outcome is known may be kept serving others' statements.
+        wal_bytes_max: what the WAL may hold before writers are paused, up to *checkpoint_pause_s*, so that it can start
+            over. It stays below twice as much while writes go on and readers come and go; a reader that keeps its
+            snapshot for longer lets it grow, and is named in the log.
+        checkpoint_pause_s: how long the writers may be paused for that at a time; 0: never.
+        checkpoint: ``auto``, or ``external`` for a tool that owns the checkpoints, that at close included.
         cache_bytes: page cache of each connection (https://sqlite.org/pragma.html#pragma_cache_size).
         mmap_bytes: how much of the file each connection reads through memory that it maps, 0 for none. A mapped file
             that cannot be read ends the process by a signal, where a read would be a `DiskError`
@@ -57,6 +62,9 @@ class Config:
     lead_s: float = 0.002
     hold_s: float = 300.0
     holder_warn_s: float = 10.0
+    wal_bytes_max: int = 64 * 1024 * 1024
+    checkpoint_pause_s: float = 0.05
+    checkpoint: Literal["auto", "external"] = "auto"
     cache_bytes: int = 8 * 1024 * 1024
     mmap_bytes: int = 0
     statement_cache_max: int = 100
@@ -78,10 +86,12 @@ _COUNTS = {
     "readers_max": 1,
     "pending_max": 1,
     "batch_max": 1,
+    "wal_bytes_max": 64 * 1024,
     "cache_bytes": 64 * 1024,
     "mmap_bytes": 0,
     "statement_cache_max": 0,
 }
+_CHOICES: dict[str, tuple[object, object]] = {"optimize": (True, False), "checkpoint": ("auto", "external")}
 _MODE_MAX = 0o777
 _OWNER = 0o600
 
@@ -89,9 +99,10 @@ _OWNER = 0o600
 def _problem(name: str, value: object) -> str | None:
     if name in _COUNTS or name.endswith("_s"):
         return _problem_of_number(name, value)
-    if name == "optimize":
-        if type(value) is not bool:
-            return f"must be True or False, not {value!r}"
+    if name in _CHOICES:
+        choices = _CHOICES[name]
+        if not any(value is each or (type(value) is str and value == each) for each in choices):
+            return f"must be {choices[0]!r} or {choices[1]!r}, not {value!r}"
     elif name == "file_mode":
         if type(value) is not int or not 0 <= value <= _MODE_MAX or value & _OWNER != _OWNER:
             return f"must be permission bits that let the owner read and write, such as 0o600, not {value!r}"

@@ -1,8 +1,8 @@
-"""One SQLite connection: its transactions, and the few things that are done to the whole file.
+"""One SQLite connection: its transactions, and what a request needs around its statements.
 
 N1  A connection is used by one thread at a time; the write line or the reader pool sees to it.
 N2  Every transaction is begun and ended here, by texts that no caller's SQL can have (see `guard`).
-N3, N4: see `executor`.
+N3, N4: see `executor`. What is done to the whole file: see `upkeep`.
 N5  Whether a transaction was committed is told by `committed`, which is set by the very call that commits: no Python
     code runs between the two, and so no interrupt (Ctrl-C, a signal handler that raises) comes between them. Where a
     user's hook or VFS runs inside that call and raises when all is done, the data's version tells.
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -26,27 +25,21 @@ import apsw
 from . import clock
 from .config import Config, Durability
 from .errors import MisuseError, OperationalError
-from .executor import Executor
 from .guard import SAVEPOINT, own
 from .handle import BUSY, FIX_SNAPSHOT, LOCKED, STEPS
 from .opened import Closing
-from .parameters import Params
-from .rows import Plain
 from .translate import translate
+from .upkeep import Upkeep
 
 _BEGIN_WRITE: Final = own("BEGIN IMMEDIATE")
 _BEGIN_READ: Final = own("BEGIN")
 _COMMIT: Final = own("COMMIT")
 _ROLLBACK: Final = own("ROLLBACK")
 _COMMITS: Final = (_COMMIT,)  # for `map`, see N5
-_OPTIMIZE: Final = own("PRAGMA optimize = 0x10002")  # all tables, since it is the readers that are asked
-_OPTIMIZE_S: Final = 0.2  # that a close may take longer for it
-_VACUUM: Final = own("VACUUM")
 T = TypeVar("T")
-CHECKPOINT_PAGES: Final = 1_000  # SQLite's own limit: https://sqlite.org/wal.html#automatic_checkpoint
 
 
-class Connection(Executor):
+class Connection(Upkeep):
     """A handle with transactions, and what a request needs around its statements."""
 
     def __init__(
@@ -85,9 +78,13 @@ class Connection(Executor):
     # --- transactions
 
     def begin_write(self, deadline: float) -> bool:
-        """Begin a write transaction; False where another connection kept the lock past *deadline*."""
-        self.busy_until = deadline
+        """Begin a write transaction; False where another process or connection was in the way past *deadline*."""
         self._commits.clear()
+        turn = self.turn
+        # `ready`, but for a process that is alone: asked at each write, so without a call.
+        if turn is not None and (turn.held or turn.words[0] != turn.alone) and not turn.ready(deadline):
+            return False
+        self.busy_until = deadline
         try:
             self._guard.trusted = True
             self._cursor.execute(_BEGIN_WRITE)
@@ -164,6 +161,8 @@ class Connection(Executor):
         Raises:
             Error: it could not be rolled back.
         """
+        if self.turn is not None:
+            self.turn.give()
         self.waits_for_lock = self.unended = False
         self.stop_at = self.hold_until = clock.NEVER
         try:
@@ -177,25 +176,6 @@ class Connection(Executor):
         self._guard.trusted = False
         self.end_request()
 
-    def checkpoint(self) -> None:
-        """Move what the WAL holds into the database, as far as readers allow without waiting.
-
-        Raises:
-            Error: it failed, whatever a VFS raised. An interrupt that came after it is raised as it is.
-        """
-        done: list[object] = []  # as `_commits` tells of a commit (N5)
-        try:
-            done.extend(map(self._apsw.wal_checkpoint, ("main",), (apsw.SQLITE_CHECKPOINT_PASSIVE,)))
-        except BUSY:  # another process is at it
-            self.busy_retries += 1
-        except apsw.Error as error:
-            raise translate(error, None) from error
-        except Exception as error:
-            if done:
-                raise
-            msg = f"{self.path}: the checkpoint failed: {error}"
-            raise OperationalError(msg) from error
-
     def rollback(self) -> None:
         """Roll back what is open, if anything is; safe after any failure."""
         self._begun = False
@@ -206,29 +186,6 @@ class Connection(Executor):
                 self._own(_ROLLBACK)
             except apsw.Error as error:  # pragma: no cover - SQLite rolls back in memory; kept to be told
                 raise translate(error, None) from error
-
-    def set_aside_wal(self) -> bool:
-        """Leave WAL mode, which only the file's one connection can; False where another has it open.
-
-        https://sqlite.org/wal.html#persistence_of_wal_mode
-        """
-        self._own("PRAGMA locking_mode = EXCLUSIVE")  # so that nobody comes in between
-        try:
-            mode = self._own("PRAGMA journal_mode = DELETE")[0][0]
-            self._own("BEGIN EXCLUSIVE")  # takes the lock, and keeps it
-            self._own(_COMMIT)
-        except BUSY:
-            return False
-        return mode == "delete"
-
-    def use_wal(self) -> None:
-        """Go back to WAL mode and to sharing the file."""
-        self._own("PRAGMA locking_mode = NORMAL")
-        self._guard.trusted = True
-        try:
-            self._use_wal()
-        finally:
-            self._guard.trusted = False
 
     def supersede(self, deadline: float) -> None:
         """Commit a transaction that changes nothing, so that its frames take the place of a failed one's in the WAL.
@@ -311,56 +268,11 @@ class Connection(Executor):
         except apsw.ConnectionClosedError:  # by code that on_connect gave it to
             return False
 
-    def run_unguarded(self, sql: str, params: Params = ()) -> list[Plain]:
-        """Run one of the library's own statements, whatever it is; its error is translated like a caller's."""
-        try:
-            return self._own(own(sql), params)
-        except apsw.Error as error:
-            raise translate(error, sql) from error
-
-    def backup_from(self, source: Connection) -> None:
-        """Replace this database's whole content by *source*'s, in one transaction.
-
-        https://sqlite.org/backup.html
-        """
-        try:
-            with self._apsw.backup("main", source._apsw, "main") as backup:
-                while not backup.done:
-                    backup.step(-1)
-        except apsw.Error as error:
-            raise translate(error, None) from error
-
     def set_foreign_keys(self, *, on: bool) -> None:
         """Have foreign keys enforced or not; does nothing inside a transaction. `recover` has them enforced again."""
         self._foreign_keys = False
         self.run_unguarded(f"PRAGMA foreign_keys = {'ON' if on else 'OFF'}")
         self._foreign_keys = on
-
-    def vacuum(self, deadline: float) -> bool:
-        """Build the file anew without its free pages; False where another connection kept it locked past *deadline*.
-
-        https://sqlite.org/lang_vacuum.html
-        """
-        self.busy_until = deadline
-        try:
-            self._own(_VACUUM)
-        except BUSY:
-            return False
-        except apsw.Error as error:
-            raise translate(error, "VACUUM") from error
-        return True
-
-    def optimize(self) -> None:
-        """Have SQLite bring its planner's statistics up to date, where it thinks that worth it; nobody is waited for.
-
-        It looks at a bounded part of each index (https://sqlite.org/pragma.html#pragma_optimize).
-        """
-        self.busy_until = 0.0
-        self.stop_at = clock.now() + _OPTIMIZE_S
-        # It is an offer: another connection may be in the way, the disk full, the time over.
-        with suppress(apsw.Error):
-            self._own(_OPTIMIZE)
-        self.stop_at = clock.NEVER
 
     def unguarded(self, busy_s: float) -> apsw.Connection:
         """Return APSW's connection, which asks nobody what it may do, and waits up to *busy_s* for others' locks."""

@@ -11,10 +11,14 @@ from __future__ import annotations
 import _thread
 import sys
 import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from . import clock
 from .background import Background
+from .checkpoints import Checkpointer
 from .config import Config
 from .connection import Connection
 from .errors import MisuseError, NestedRead, NestedWrite
@@ -22,28 +26,44 @@ from .helpers import apart
 from .locks import closed_lock
 from .presence import Presence
 from .readers import Readers
+from .turns import Turn
 from .watch import Watch
 from .writer import Writer
 
 _FORGOTTEN_S = 5.0
+_MOMENT_S = 0.005
 
 
 class Core:
     """The parts of one open database."""
 
     def __init__(
-        self, path: Path, presence: Presence, readers: Readers, connection: Connection | None, config: Config
+        self,
+        path: Path,
+        presence: Presence,
+        readers: Readers,
+        connection: Connection | None,
+        config: Config,
+        *,
+        connect: Callable[[float], Connection],
     ) -> None:
-        """Own *readers*, and *connection*, which writes."""
+        """Own *readers*, and *connection*, which writes; *connect* opens another like it, up to a deadline."""
         self.writer = None if connection is None else Writer(connection, config, path, presence)
+        self._connect = connect
         self._path = path
         self._presence = presence
         self._readers = readers
         self.background = None if self.writer is None else Background(self.writer)
         self.watch = None if self.writer is None else Watch(self.writer)
         self.is_closed = False  # `close` was called, by whomever
-        if self.writer is not None:
+        self._checkpointer: Checkpointer | None = None
+        if self.writer is not None and connection is not None:
             self.writer.at_end = self._writer_ended
+            if config.checkpoint == "auto":
+                self._checkpointer = Checkpointer(
+                    connect, config, path, connection.page_bytes(), readers.oldest
+                )
+                self.writer.batch.checkpointer = self._checkpointer
         self._forgotten = closed_lock()  # news for who has forgotten it
 
     def check_outside(self) -> None:
@@ -59,6 +79,34 @@ class Core:
             msg = f"{self._path}: close() inside a read would wait for itself; leave the read first"
             raise NestedRead(msg)
 
+    def empty_wal(self, timeout_s: float) -> bool:
+        """Move all of the WAL and cut it, waiting up to *timeout_s* seconds; return whether that was done.
+
+        Most is moved by the way. Then the role is kept until nobody reads what the WAL holds, for as long as a pause
+        may last, and again after a moment in which others write.
+
+        Raises:
+            WriteTimeout: the role did not come in time.
+        """
+        assert self.writer is not None, "of a database for writing"
+        deadline = clock.now() + timeout_s
+        with closing(self._connect(deadline)) as connection:
+            connection.checkpoint("PASSIVE")
+        while True:
+            with Turn(self.writer, max(0.0, deadline - clock.now())) as connection:
+                if not connection.take_turn(deadline):
+                    raise self.writer.locked()
+                until = clock.now() + self.writer.config.checkpoint_pause_s
+                while connection.checkpoint("TRUNCATE") is None:
+                    if clock.now() >= until:
+                        break
+                    time.sleep(_MOMENT_S / 10)
+                else:
+                    return True
+            if clock.now() + _MOMENT_S >= deadline:
+                return False
+            time.sleep(_MOMENT_S)
+
     def close(self, deadline: float) -> None:
         """Close everything (O2)."""
         self.is_closed = True
@@ -69,6 +117,8 @@ class Core:
             self.background.end(deadline)
             if ended:
                 self.watch.end(deadline)
+        if self._checkpointer is not None and ended:
+            ended = self._checkpointer.end(deadline)
         if ended:  # while anybody is at work, what it does counts as a write of this file
             self._presence.release(self._readers)
 
@@ -76,6 +126,8 @@ class Core:
         """Do, on whichever thread was the last to write, what `close` has to leave to it (O2)."""
         if self.watch is not None:
             self.watch.stop()
+        if self._checkpointer is not None:
+            self._checkpointer.stop()
         if self.is_closed and self._readers.is_empty:
             self._presence.release(self._readers)
 
@@ -107,7 +159,7 @@ class Core:
 
     def disown(self) -> list[object]:
         """In a forked child: end what waits, and return what must be kept and never closed there."""
-        kept: list[object] = [self.writer, self._readers]
+        kept: list[object] = [self.writer, self._readers, self._checkpointer]
         if self.background is not None:
             kept += self.background.disown()
         return kept

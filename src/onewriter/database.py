@@ -59,7 +59,8 @@ class Database(Reading):
         connect = partial(_connect_reader, path, config, durability)
         readers = Readers(connect, config.readers_max, path)
         super().__init__(path, config, presence.of(path, readers), readers)
-        self._core = Core(path, self._presence, self._readers, connection, config)
+        connect_writer = partial(_connect, path, config, durability, read_only=False)
+        self._core = Core(path, self._presence, self._readers, connection, config, connect=connect_writer)
         self._live = self._core.writer  # None once it must not be used: what a call asks first
         forks.register(self)
         exits.register(self._core)
@@ -206,7 +207,21 @@ class Database(Reading):
         with Turn(writer, timeout_s) as connection:
             if not connection.vacuum(deadline):
                 raise writer.locked()
-            writer.batch.checkpoint()
+            if writer.batch.checkpointer is not None:
+                writer.batch.checkpointer.nudge()
+
+    def checkpoint(self, *, timeout_s: float | None = None) -> bool:
+        """Move all that the WAL holds into the database, and cut it to nothing; return whether that was done.
+
+        Nobody needs to call it: it is done by the way (``Config.checkpoint``). It waits up to *timeout_s* seconds for
+        the write turn, and for readers of older snapshots to leave; False where some did not. Others wait for it no
+        longer than ``Config.checkpoint_pause_s`` at a time.
+
+        Raises:
+            WriteTimeout: the turn did not come in time.
+        """
+        self._for_writing()
+        return self._core.empty_wal(clock.duration(timeout_s, self.config.write_timeout_s))
 
     def snapshot(
         self,

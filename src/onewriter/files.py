@@ -24,7 +24,8 @@ from .errors import CannotOpen, ProgrammingError, ReadOnlyDatabase
 
 _FOLDER_MODE = 0o700
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-SIDES = ("-wal", "-shm", "-journal")
+TURN = "-turn"  # see `turnfile`
+SIDES = ("-wal", "-shm", "-journal", TURN)
 _LOGS = ("-wal", "-journal")
 
 

@@ -24,6 +24,7 @@ import apsw
 
 from . import files, forks
 from .config import Config, Durability
+from .contenders import Contender
 from .errors import (
     CannotOpen,
     Error,
@@ -97,6 +98,9 @@ class Handle:
         self.busy_retries: int = 0  # how often SQLite said busy here, and nobody else heard
         self.busy_until = deadline
         self.waits_for_lock = False  # since the last `begin_write` began
+        self.turn: Contender | None = (
+            None  # what asks other processes before a write transaction, where there is one
+        )
         self.stop_at = math.inf  # when the statement that runs is interrupted
         self.hold_until = math.inf  # when any statement is, since the turn that it belongs to is over
         self._guard = Guard(read_only=read_only)
@@ -138,6 +142,10 @@ class Handle:
         run(f"PRAGMA mmap_size = {config.mmap_bytes}")
         if not self._guard.read_only:
             self._use_wal()
+            if config.checkpoint == "external":
+                self._apsw.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            else:  # a WAL that has grown past it is cut when it starts over
+                run(f"PRAGMA journal_size_limit = {config.wal_bytes_max}")
             run("PRAGMA foreign_keys = ON")
             run(f"PRAGMA synchronous = {durability}")
             run(
@@ -176,6 +184,8 @@ class Handle:
     def _keep_waiting(self, _tries: int) -> bool:
         self.busy_retries += 1
         self.waits_for_lock = True
+        if self.turn is not None:
+            self.turn.note_lock()
         left = self.busy_until - time.monotonic()
         if left <= 0:
             return False

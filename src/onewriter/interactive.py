@@ -142,7 +142,7 @@ class HeldTransaction:
         turn = self._turn = Turn(writer, self._timeout_s)
         try:
             connection = turn.__enter__()
-            if not writer.batch.open(deadline):
+            if not connection.take_turn(deadline) or not writer.batch.open(deadline):
                 raise writer.locked()
             connection.start_request()
             turn.hold_until = connection.hold_until = turn.since + self._hold_s
@@ -209,7 +209,8 @@ class UnsafeConnection:
             )
         deadline = clock.now() + self._timeout_s
         try:
-            self._turn.__enter__()
+            if not self._turn.__enter__().take_turn(deadline):
+                raise self._writer.locked()
             self._watch.look_at(self._turn)
             self._connection = self._connect(deadline)
             return self._connection.unguarded(self._writer.config.write_timeout_s)
@@ -224,6 +225,7 @@ class UnsafeConnection:
         try:
             if self._connection is not None and not self._connection.inherited:
                 self._connection.close()
-                self._writer.batch.checkpoint()
+                if self._writer.batch.checkpointer is not None:
+                    self._writer.batch.checkpointer.nudge()
         finally:
             self._turn.leave(commit=False)

@@ -70,9 +70,12 @@ class TimedOut(Exception):
 class Line(Generic[W]):
     """First come, first served."""
 
-    def __init__(self, pending_max: int) -> None:
-        """Begin with nobody in line and the role free; at most *pending_max* may wait."""
-        self._pending_max = pending_max
+    def __init__(self, pending_max: int, on_free: Callable[[], object] = int) -> None:
+        """Begin with nobody in line and the role free; at most *pending_max* may wait.
+
+        *on_free* is called by the holder before `advance` makes the role free, perhaps twice (L7); it takes no lock.
+        """
+        self._on_free, self._pending_max = on_free, pending_max
         # Re-entrant for one use only: `let_go` can release what an interrupt has left held, and nothing else.
         self._lock = threading.RLock()
         # Guarded by _lock, which is never held while work is done, a wait is waited or an outcome is used. Anybody may
@@ -206,6 +209,7 @@ class Line(Generic[W]):
             if self._closed:
                 self._ended = True
                 return _END
+            self._on_free()
             self.holder = None  # L5
             return _HANDED
 

@@ -246,9 +246,10 @@ def _apply_one(
     try:
         if migration.rebuild:
             connection.set_foreign_keys(on=False)
-        if not connection.begin_write(deadline):
-            msg = f"{path}: another process kept the file's write lock while migration {migration.version} waited"
-            raise WriteTimeout(msg, held_by="stranger")
+        if not connection.take_turn(deadline) or not connection.begin_write(deadline):
+            who = writer.locked()
+            msg = f"migration {migration.version} ({migration.name}) had no turn: {who}"
+            raise WriteTimeout(msg, held_by=who.held_by, pid=who.pid)
         if _is_applied(connection, migration):
             connection.rollback()
             return []

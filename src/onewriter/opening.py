@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import clock, files, forks, presence
+from . import clock, contenders, files, forks, presence
 from . import migrations as migrating
 from .config import Config, Durability, check_config, check_durability
 from .connection import Connection
@@ -66,9 +66,12 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
         return Database(real, config, durability, None)
     connection = Connection(real, config=config, durability=durability, read_only=False, deadline=deadline)
     try:
+        connection.turn = contenders.join(real, config.file_mode)
         database = Database(real, config, durability, connection)
     except BaseException:
         connection.close()
+        if connection.turn is not None:
+            connection.turn.leave()
         raise
     try:
         if checked:

@@ -206,6 +206,11 @@ class Readers:
         """Whether the calling thread has a reader: to wait for that one would be to wait for itself."""
         return is_mine(self._lock) or any(is_of_this_thread(loan) for _, loan in self._lent())
 
+    def oldest(self) -> tuple[str, float] | None:
+        """Return who has had a reader longest, with what, and since when."""
+        oldest = min(self._lent(), key=_since, default=None)
+        return None if oldest is None else (f"{name_of(oldest[1])}: {purpose_of(oldest[1])}", _since(oldest))
+
     def stats(self) -> ReaderStats:
         """Return the state of this moment."""
         lent = self._lent()

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -256,6 +257,7 @@ def _pour(source_path: Path, into: Connection, config: Config) -> None:
 
 def _connect(path: Path, config: Config) -> Connection:
     deadline = clock.now() + _RESTORE_WAIT_S
+    config = replace(config, checkpoint="auto")  # what is made here is whole without a WAL
     return Connection(path, config=config, durability="full", read_only=False, deadline=deadline)
 
 

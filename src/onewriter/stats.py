@@ -49,7 +49,7 @@ class Stats:
 
 def gather(writer: Writer | None, readers: Readers, path: Path) -> Stats:
     """Put together what the parts of the database at *path* tell; a read-only one has no *writer*."""
-    written = writer.stats() if writer else NOTHING_WRITTEN
+    written = writer.batch.stats() if writer else NOTHING_WRITTEN
     reading = readers.stats()
     return Stats(
         pending=len(writer.line) if writer else 0,

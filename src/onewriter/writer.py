@@ -32,7 +32,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import clock
-from .batch import Batch, BatchStats, broken_foreign_key
+from .batch import Batch, broken_foreign_key
+from .blockers import locked_out
 from .config import Config
 from .connection import Connection
 from .errors import DatabaseClosed, Error, QueueFull, Ran, WriteTimeout
@@ -57,7 +58,8 @@ class Writer:
         self.config = config
         self.path = path
         self.presence = presence
-        self.line: Line[Request] = Line(config.pending_max)
+        self.turn = connection.turn  # guarded by the role
+        self.line: Line[Request] = Line(config.pending_max, self._rest)
         self.batch = Batch(connection, self.line, config, path)
         self.connection = (
             connection  # guarded by the role, as the batch, but that anybody may read their numbers
@@ -217,25 +219,17 @@ class Writer:
         self.line.refuse(lambda: DatabaseClosed(f"{self.path} was closed before this write's turn came"))
         return False
 
-    def stats(self) -> BatchStats:
-        """Return the counts of this moment."""
-        return self.batch.stats()
-
     @property
     def busy_retries(self) -> int:
         """How often SQLite said busy to the writing connection, and nobody else heard."""
         return self.connection.busy_retries
 
     def locked(self, ran: Ran = "no") -> WriteTimeout:
-        """Return the error for a file that another connection keeps locked."""
-        msg = (
-            f"{self.path}: another connection, not of this line, kept the file's write lock past the deadline "
-            "(an sqlite3 shell or another process with an open write transaction?)"
-        )
-        return WriteTimeout(msg, held_by="stranger", ran=ran)
+        """Return the error for a file that another process or connection keeps from this one."""
+        return locked_out(self.path, self.turn, ran)
 
     def _late(self, ticket: Ticket[Request]) -> WriteTimeout:
-        if self.connection.waits_for_lock:
+        if self.connection.waits_for_lock or (self.turn is not None and self.turn.waits_since):
             return self.locked()
         waited_s = clock.now() - ticket.entered_at
         msg = f"{self.path}: the write's turn did not come in {waited_s:.3g} s; {len(self.line)} others wait"
@@ -296,8 +290,11 @@ class Writer:
                 if not self.line.release():
                     self._go_on(ticket)
             raise
-        if ticket.state is _DONE and self.line.release():
-            return True
+        if ticket.state is _DONE:
+            if (turn := self.turn) is not None and turn.held:
+                turn.rest()
+            if self.line.release():
+                return True
         self._go_on(ticket)
         return False
 
@@ -342,33 +339,37 @@ class Writer:
             self.line.finish((ticket,))  # it is told in its turn, or was cancelled
             return True
         if not self.batch.members:
-            error = self._open(ticket, mine=mine)
-            if error is not None:
+            opened = self._open(ticket, mine=mine)
+            if opened is not True:
                 if not mine and self.line.give(ticket):
                     return False
-                self._tell(ticket, error)
+                self._tell(ticket, opened or self.locked("rolled_back" if ticket.started else "no"))
                 return True
         self.batch.join(ticket)
         return True
 
-    def _open(self, ticket: Ticket[Request], *, mine: bool) -> Exception | None:
-        """Begin the batch for its first member; return why that cannot be."""
+    def _open(self, ticket: Ticket[Request], *, mine: bool) -> bool | Exception:
+        """Begin the batch for its first member; return why that cannot be: False where others are in the way."""
         try:
-            if self.batch.open(ticket.deadline if mine else 0.0):  # W4
-                return None
+            return self.batch.open(ticket.deadline if mine else 0.0)  # W4
         except Exception as failure:  # noqa: BLE001 - a VFS, a hook of on_connect, a signal handler may raise anything
             self.connection.recover()
             return failure
-        return self.locked("rolled_back" if ticket.started else "no")
 
     def _tell(self, ticket: Ticket[Request], error: BaseException) -> None:
         ticket.error = error
         self.line.finish((ticket,))
 
+    def _rest(self) -> None:
+        if self.turn is not None and self.turn.held:
+            self.turn.rest()
+
     def _end(self) -> None:
         if self.config.optimize:
             self.connection.optimize()
         self.connection.close()
+        if self.turn is not None:
+            self.turn.leave()
         self._is_ended = True
         wake_up(self._ended)
         if self.at_end is not None:

@@ -152,6 +152,8 @@ def _rest(run: CaseRun) -> Iterator[str]:
         yield f"left in line: {[*line._waiting, *line._outside]}"
     if batch.members or run.store.open is not None:
         yield f"left open: {batch.members}, {run.store.open}"
+    if run.store.turn.held:
+        yield "the turn among processes is kept, and nobody writes"
     left = [ident for ident, pending in run.presence.writing.items() if not pending.is_over]
     if left:
         yield f"said to be writing: {left}"

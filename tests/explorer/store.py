@@ -2,7 +2,8 @@
 
 S1  Only one logical thread at a time is in it, and that one acts for the ticket that holds the role.
 S2  Transactions are begun, saved, kept, undone and ended in an order that SQLite would take.
-S3  A call that could take time is a point, in the middle of which another user would be caught.
+S3  The turn among processes is had while a transaction is open, and given up by who has the role.
+S4  A call that could take time is a point, in the middle of which another user would be caught.
 
 Its statements are words: ``add`` puts an integer on the list and returns what was there; ``refuse`` fails alone;
 ``kill`` fails and ends the whole transaction; ``poison`` has the commit fail.
@@ -27,6 +28,35 @@ if TYPE_CHECKING:
     from onewriter.requests import Request
 
 POISON = -1  # in the list: the commit fails
+
+
+class Turn:
+    """The fake of a `Contender`, which is never kept waiting.
+
+    Attributes:
+        held: the process has the turn.
+    """
+
+    waits_since = 0
+
+    def __init__(self, store: Store) -> None:
+        """Begin without it."""
+        self._store = store
+        self.held = False
+
+    def rest(self) -> None:
+        """Give it up."""
+        with self._store.use("gives up the turn"):
+            self._store.demand(self._store.open is None, "the turn given up in the middle of a transaction")
+            self.held = False
+
+    def holder(self) -> None:
+        """Return None: no other process has it."""
+
+    def leave(self) -> None:
+        """Give it up for good."""
+        self._store.demand(self._store.is_closed, "the turn left before the connection was closed")
+        self.held = False
 
 
 class Store:
@@ -60,14 +90,16 @@ class Store:
         self.ran: list[tuple[int, Thread]] = []
         self.seen: dict[int, tuple[int, ...]] = {}
         self.stranger: FakeLock | None = None
+        self.turn = Turn(self)
 
     # --- what the writer and the batch use
 
     def begin_write(self, deadline: float) -> bool:
         """Begin; False where the stranger keeps its lock up to *deadline*."""
-        with self._use("begins", slow=True):
-            self._demand(self.open is None, "a transaction within a transaction")
+        with self.use("begins", slow=True):
+            self.demand(self.open is None, "a transaction within a transaction")
             self._commits = False
+            self.turn.held = True
             if self.stranger is not None:
                 if not self.stranger.acquire(timeout=clock.wait_s(deadline)):
                     return False
@@ -75,10 +107,17 @@ class Store:
             self.open, self._saved, self.killed_by = list(self.kept), None, None
             return True
 
+    def take_turn(self, deadline: float) -> bool:
+        """Have the turn among processes."""
+        with self.use("takes the turn"):
+            self.turn.held = deadline > 0
+            return True
+
     def commit(self) -> None:
         """Commit, unless the transaction is poisoned."""
-        with self._use("commits", slow=True):
-            self._demand(self.open is not None, "a commit of nothing")
+        with self.use("commits", slow=True):
+            self.demand(self.open is not None, "a commit of nothing")
+            self.demand(self.turn.held, "a commit without the turn")
             assert self.open is not None
             if POISON in self.open:
                 msg = "the commit is refused"
@@ -92,13 +131,13 @@ class Store:
 
     def recover(self) -> None:
         """Roll back what is open, and forget what an interrupt has left."""
-        with self._use("recovers", slow=True):
+        with self.use("recovers", slow=True):
             self.open = self._saved = None
             self.hold_until = clock.NEVER
 
     def rollback(self) -> None:
         """Roll back what is open."""
-        with self._use("rolls back", slow=True):
+        with self.use("rolls back", slow=True):
             self.open = self._saved = None
 
     def optimize(self) -> None:
@@ -106,31 +145,31 @@ class Store:
 
     def start_request(self) -> None:
         """Do nothing."""
-        with self._use("starts a request"):
+        with self.use("starts a request"):
             pass
 
     def end_request(self) -> bool:
         """Return True: nothing is broken."""
-        with self._use("ends a request"):
+        with self.use("ends a request"):
             return True
 
     def save(self) -> None:
         """Set the savepoint."""
-        with self._use("saves"):
-            self._demand(self.open is not None and self._saved is None, "a savepoint in the wrong place")
+        with self.use("saves"):
+            self.demand(self.open is not None and self._saved is None, "a savepoint in the wrong place")
             assert self.open is not None
             self._saved = list(self.open)
 
     def release(self) -> None:
         """Keep what was done since the savepoint."""
-        with self._use("keeps"):
-            self._demand(self.open is not None and self._saved is not None, "no savepoint to keep")
+        with self.use("keeps"):
+            self.demand(self.open is not None and self._saved is not None, "no savepoint to keep")
             self._saved = None
 
     def go_back(self) -> None:
         """Undo what was done since the savepoint."""
-        with self._use("goes back"):
-            self._demand(self.open is not None and self._saved is not None, "no savepoint to go back to")
+        with self.use("goes back"):
+            self.demand(self.open is not None and self._saved is not None, "no savepoint to go back to")
             self.open, self._saved = self._saved, None
 
     def killer(self) -> BaseException | None:
@@ -153,22 +192,22 @@ class Store:
 
     def checkpoint(self) -> None:
         """Do nothing."""
-        with self._use("checkpoints"):
+        with self.use("checkpoints"):
             pass
 
     def close(self) -> None:
         """Close, once."""
-        with self._use("closes", slow=True):
-            self._demand(not self.is_closed, "closed twice")
-            self._demand(self.open is None, "closed with a transaction open")
+        with self.use("closes", slow=True):
+            self.demand(not self.is_closed, "closed twice")
+            self.demand(self.open is None, "closed with a transaction open")
             self.is_closed = True
 
     # --- what requests use
 
     def execute(self, sql: str, params: Params) -> Result:
         """Run one of the words."""
-        with self._use(sql, slow=True) as me:
-            self._demand(self.open is not None, f"{sql} outside a transaction")
+        with self.use(sql, slow=True) as me:
+            self.demand(self.open is not None, f"{sql} outside a transaction")
             assert self.open is not None
             found = tuple(self.open)
             if sql == "kill":
@@ -192,7 +231,7 @@ class Store:
     # --- inside
 
     @contextmanager
-    def _use(self, what: str, *, slow: bool = False) -> Generator[Thread]:
+    def use(self, what: str, *, slow: bool = False) -> Generator[Thread]:
         world, me = self._world, self._world.current
         assert me is not None
         if world.is_over:
@@ -207,19 +246,19 @@ class Store:
             if slow:
                 world.point()
                 world.touch("connection", Touch.WRITE)
-            self._demand(not self.is_closed, f"{what}, but it is closed")
+            self.demand(not self.is_closed, f"{what}, but it is closed")
             yield me
         finally:
             self._user = None
 
     def _check_role(self, me: Thread, what: str) -> None:
         holder: Any = self.line.__dict__["watched holder"]
-        self._demand(holder is not None, f"{me.name} {what}, and the role is nobody's")
+        self.demand(holder is not None, f"{me.name} {what}, and the role is nobody's")
         acts = me.acts_for is holder or holder.__dict__["key"][0] == me.number
         seated = holder.seat is not None and me.name == "submit"
         if not acts and not seated:
             self._world.fail(f"{me.name} {what}, but the role is that of {holder.__dict__['key']}")
 
-    def _demand(self, true: bool, what: str) -> None:
+    def demand(self, true: bool, what: str) -> None:
         if not true:
             self._world.fail(what)

@@ -29,6 +29,9 @@ LAYERS = (
     ("errors",),
     ("values", "config", "clock", "samples", "locks"),
     ("files", "presence", "forks", "exits", "helpers", "loans"),
+    ("turnfile",),
+    ("contenders",),
+    ("blockers",),
     ("guard", "statements", "translate"),
     ("rows", "converters"),
     ("results",),
@@ -39,14 +42,16 @@ LAYERS = (
     ("opened",),
     ("handle",),
     ("executor",),
+    ("upkeep",),
     ("connection",),
     ("reader",),
     ("queries", "streams", "blobs"),
     ("transaction",),
     ("tickets", "requests", "futures"),
     ("line", "turn"),
+    ("checkpoints",),
     ("batch",),
-    ("writer", "readers", "checkpoint"),
+    ("writer", "readers"),
     ("turns", "background"),
     ("watch",),
     ("interactive", "migrations", "snapshots"),
@@ -60,7 +65,17 @@ LAYERS = (
     ("__main__",),
 )
 # `connection`, what it is made of, and the ways that the stress command compares with (they are APSW by design).
-KNOW_APSW = {"guard", "statements", "translate", "handle", "executor", "connection", "opened", "stress"}
+KNOW_APSW = {
+    "guard",
+    "statements",
+    "translate",
+    "handle",
+    "executor",
+    "upkeep",
+    "connection",
+    "opened",
+    "stress",
+}
 KNOW_NO_SQLITE = {"tickets", "line"}
 PUBLIC_ONLY = {"stress"}
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}

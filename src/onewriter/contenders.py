@@ -1,0 +1,362 @@
+"""The turn among processes: which of them may write next.
+
+It is told by a page that all who may write have mapped, the side file of the database (`turnfile`), and by locks on it.
+
+P1  SQLite's write lock decides who writes; the turn decides in which order processes ask for it. So whatever is wrong
+    with the side file, or is done to it, costs fairness and never a write.
+P2  Who has byte 0 locked has the turn. It is asked for without waiting, and again after a pause, up to the deadline of
+    the call: no thread is ever blocked in a lock that nothing could wake.
+P3  First come, first served: who finds the turn taken, or others waiting, writes down since when it waits, and takes
+    the turn only while no other has waited longer.
+P4  Who waits writes down every few milliseconds that it still does. One that has not for a while (stopped, or without
+    a processor) is passed over; one that has ended at once, since a place is a lock, too.
+P5  A process keeps the turn for ``TURN_S`` while it has something to write. Where its line is empty for a moment, it
+    gives up the lock and reserves the turn for ``RESERVED_S``: its threads have just been told their outcome, and the
+    next of them comes sooner than another process could. Nobody has to end a reservation.
+P6  A process that is alone takes no lock. Each newcomer leaves a token of its own on the page; who is alone compares
+    it with the one that it saw when it looked, and looks again where that has changed.
+
+Words of the page; only its owner writes to a place, but for clearing what the dead have left:
+
+    0                 the token of the newest comer
+    2, 3              until when the turn is reserved (nanoseconds of the monotonic clock, here and below); the place
+    8 + place         the process that has the place, 0 where nobody has
+    128 + place       since when it has the turn, 0: it has not
+    248 + place       since when it waits for the turn, 0: it does not
+    368 + place       when it last said so; while it has the turn, 1 where it waits for SQLite's lock itself
+
+Within the process the turn belongs to one `Contender`, by a step that cannot be divided: ``owner.setdefault``.
+A contender is used by the holder of its database's write role alone. An interrupt may strike any step; `give`, which
+`Connection.recover` calls, makes good whatever was left.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from . import files
+from .errors import Error
+from .locks import let_go
+from .turnfile import Page, Unusable
+
+_log = logging.getLogger(__name__)
+
+TURN_S: Final = 0.005
+RESERVED_S: Final = 0.00025
+_PLACES: Final = 120
+_NEWCOMER, _UNTIL, _FOR, _PID, _SINCE, _WANTS, _SAID = 0, 2, 3, 8, 128, 248, 368
+_WANTED: Final = slice(8 * _WANTS, 8 * (_WANTS + _PLACES))  # of the page's bytes
+_NOBODY: Final = bytes(8 * _PLACES)
+_PLACE_BYTE: Final = 16  # a place's lock is the byte of this number and its own
+_POLL_S: Final = 0.0003  # of who is next
+_POLL_MORE_S: Final = 0.001  # of the others, for each that is before them
+_POLL_MAX_S: Final = 0.01
+_ASK_NS: Final = 20_000_000  # silent for so long: is it alive?
+_PASS_NS: Final = 250_000_000  # alive, and silent for so long: passed over
+_LOOK_NS: Final = 1_000_000_000  # between two looks whether it is alone again
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that has the turn.
+
+    Attributes:
+        pid: None where it cannot be seen, in another container.
+        for_s: for how many seconds, or None.
+        waits: whether it waits itself, for a lock on the database that is not of this library.
+    """
+
+    pid: int | None
+    for_s: float | None
+    waits: bool
+
+
+_lock = threading.RLock()  # re-entrant for `let_go` alone
+_pages: dict[tuple[int, int], _Shared] = {}  # of this process, by device and inode; guarded by _lock
+
+
+class _Shared:
+    """A page, and who in this process uses it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.owner: dict[int, Contender] = {}  # {0: who has the turn}
+        self.places: dict[int, Contender] = {}  # guarded by the module's _lock
+
+
+class Contender:
+    """One database that may write, among the processes that have its file open.
+
+    Attributes:
+        held: it has the turn.
+        waits_since: since when it waits for it, in nanoseconds; 0: it does not.
+        words: the page; at 0 is the token of the newest comer.
+        alone: that token, when it was found to be alone; 0: it is not.
+    """
+
+    def __init__(self, shared: _Shared, place: int) -> None:
+        """Take *place*, which is locked."""
+        self.held = False
+        self.waits_since = 0
+        self.alone = 0
+        self.words = shared.page.words
+        self._shared = shared
+        self._page = shared.page
+        self._place = place
+        self._since = 0  # when the turn began that it has, or that is reserved for it
+        self._looked_at = 0  # when it was found not to be alone
+        self._broken = False  # its locks do not work any more
+        for table in (_SINCE, _WANTS, _SAID):
+            self.words[table + place] = 0
+        self.words[_PID + place] = os.getpid()
+
+    def ready(self, deadline: float) -> bool:
+        """Have the turn for another transaction, or find that none is needed; False where it did not come in time."""
+        if self.held:
+            if not self._is_due():
+                return True
+            self.give()
+        elif self._is_alone() or self._resume():
+            return True
+        return self.take(deadline)
+
+    def take(self, deadline: float) -> bool:
+        """Have the turn, also where nobody else is there; False where it did not come by *deadline*."""
+        if self.held or self._broken:
+            return True
+        if self._page.mapping[_WANTED] == _NOBODY and self._try(time.monotonic_ns()):
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        self.waits_since = time.monotonic_ns()
+        try:
+            return self._wait(deadline)
+        finally:
+            self.words[_WANTS + self._place] = self.waits_since = 0
+
+    def rest(self) -> None:
+        """Give up the turn where nobody of this process waits to write; reserve what is left of it (P5)."""
+        if self._page.mapping[_WANTED] != _NOBODY:
+            until = min(self._since + int(TURN_S * 1e9), time.monotonic_ns() + int(RESERVED_S * 1e9))
+            self.words[_FOR], self.words[_UNTIL] = self._place, until
+        self.give()
+
+    def give(self) -> None:
+        """Give up the turn, or what an interrupt has left of taking it."""
+        words, owner = self.words, self._shared.owner
+        words[_WANTS + self._place] = words[_SINCE + self._place] = words[_SAID + self._place] = 0
+        self.waits_since = 0
+        if owner.get(0) is self:
+            try:
+                self._page.unlock(0)
+            except OSError as error:  # pragma: no cover - the system's lock table is in disorder
+                self._fail(error)
+            owner.pop(0, None)
+        self.held = False
+
+    def note_lock(self) -> None:
+        """Tell the others that, having the turn, it waits for a lock that is not of this library."""
+        if self.held:
+            self.words[_SAID + self._place] = 1
+
+    def holder(self) -> Holder | None:
+        """Return who has the turn, if another has."""
+        owner = self._shared.owner.get(0)
+        if owner is not None and owner is not self:
+            pid: int | None = os.getpid()
+        else:
+            pid = self._page.locker(0)
+            if pid is None:
+                return None
+        for place, its in enumerate(self.words[_PID : _PID + _PLACES].tolist()):
+            since = self.words[_SINCE + place]
+            if its == pid and since and place != self._place:
+                for_s = max(0.0, (time.monotonic_ns() - since) / 1e9)
+                return Holder(pid, for_s, self.words[_SAID + place] == 1)
+        return Holder(pid or None, None, waits=False)
+
+    def has_process(self, pid: int) -> bool:
+        """Whether the process *pid* has the database open for writing, through this library."""
+        pids = self.words[_PID : _PID + _PLACES].tolist()
+        return any(
+            its == pid and self._page.locker(_PLACE_BYTE + place) == pid for place, its in enumerate(pids)
+        )
+
+    def leave(self) -> None:
+        """Give up the place; nobody uses it any more. A second time does nothing."""
+        shared = self._shared
+        try:
+            with _lock:
+                if shared.places.get(self._place) is not self:
+                    return
+                with suppress(ValueError):  # an interrupt struck after the page was closed
+                    self.give()
+                    self.words[_PID + self._place] = 0
+                    self._page.unlock(_PLACE_BYTE + self._place)
+                if len(shared.places) == 1:
+                    self._page.close()
+                    _pages.pop(self._page.key, None)
+                del shared.places[self._place]
+        except BaseException:
+            let_go(_lock)
+            raise
+
+    # --- inside
+
+    def _resume(self) -> bool:
+        """Go on with the turn that was reserved, if it still is."""
+        return (
+            self.words[_FOR] == self._place
+            and self.words[_UNTIL] > time.monotonic_ns()
+            and self._try(self._since)
+        )
+
+    def _try(self, since: int) -> bool:
+        """Have the turn that begins, or began, at *since*, if nobody has it."""
+        words, owner = self.words, self._shared.owner
+        # Further ahead it was written before the system was started anew.
+        if 0 < words[_UNTIL] - time.monotonic_ns() <= RESERVED_S * 1e9 and words[_FOR] != self._place:
+            return False
+        if owner.setdefault(0, self) is not self:
+            return False  # another database of this process has it
+        try:
+            if not self._page.lock(0):
+                del owner[0]
+                return False
+        except OSError as error:
+            self._fail(error)
+        self.held = True
+        words[_SAID + self._place] = 0
+        words[_SINCE + self._place] = self._since = since
+        return True
+
+    def _wait(self, deadline: float) -> bool:
+        words, place = self.words, self._place
+        while True:
+            words[_SAID + place] = time.monotonic_ns()
+            words[_WANTS + place] = self.waits_since  # again: another may have taken us for dead
+            before = self._count_before()
+            if before == 0 and self._try(time.monotonic_ns()):
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            # Where the wait is long, a tenth of it more does not matter.
+            waited_s = (time.monotonic_ns() - self.waits_since) / 1e9
+            pause = max(_POLL_S, before * _POLL_MORE_S, waited_s / 10)
+            time.sleep(min(pause, _POLL_MAX_S, left))
+
+    def _count_before(self) -> int:
+        """Return how many have waited longer (P3), but for those that are dead or stopped (P4)."""
+        mine = (self.waits_since, self._place)
+        wanted = self.words[_WANTS : _WANTS + _PLACES].tolist()
+        return sum(
+            (since, place) < mine and self._is_there(place) for place, since in enumerate(wanted) if since
+        )
+
+    def _is_there(self, place: int) -> bool:
+        silent = time.monotonic_ns() - self.words[_SAID + place]
+        if 0 <= silent < _ASK_NS:
+            return True
+        if place not in self._shared.places and self._page.locker(_PLACE_BYTE + place) is None:
+            self.words[_WANTS + place] = 0
+            return False
+        return 0 <= silent < _PASS_NS  # less than 0: from before the system was started anew
+
+    def _is_due(self) -> bool:
+        """Whether others wait for the turn that this one has had for long enough."""
+        return time.monotonic_ns() - self._since >= TURN_S * 1e9 and self._page.mapping[_WANTED] != _NOBODY
+
+    def _is_alone(self) -> bool:
+        if self._broken:
+            return True
+        if self.words[_NEWCOMER] != self.alone and time.monotonic_ns() - self._looked_at >= _LOOK_NS:
+            self._look()
+        return self.words[_NEWCOMER] == self.alone
+
+    def _look(self) -> None:
+        """See whether anybody else is there (P6): in this order, so that no newcomer is missed."""
+        token, self.alone = self.words[_NEWCOMER], 0
+        if len(self._shared.places) == 1 and self._page.locker(_PLACE_BYTE, _PLACES) is None:
+            self.alone = token
+        else:
+            self._looked_at = time.monotonic_ns()
+
+    def arrive(self) -> None:
+        """Tell those that are alone that they are not any more, and see whether anybody is there."""
+        self.words[_NEWCOMER] = secrets.randbits(63) | 1
+        self._look()
+
+    def _fail(self, error: OSError) -> None:
+        if not self._broken:
+            self._broken = True
+            _log.warning("the locks of the turn file fail (%s): the order among processes is SQLite's", error)
+
+
+def join(path: Path, mode: int) -> Contender | None:
+    """Take a place among the processes that write to the database at *path*.
+
+    Returns None, and logs why, where there can be no turn: then SQLite's own locks alone decide who writes, and who
+    waits polls, in no order.
+    """
+    side = files.beside(path, files.TURN)
+    try:
+        with _lock:
+            shared, place = _place_on(side, mode)
+            contender = shared.places[place] = Contender(shared, place)
+            contender.arrive()
+            return contender
+    except (OSError, Error, Unusable) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        _log.warning(
+            "%s cannot be used, so that processes that write to the database wait in no order: %s",
+            side,
+            reason,
+        )
+        return None
+    except BaseException:
+        let_go(_lock)
+        raise
+
+
+def _place_on(side: Path, mode: int) -> tuple[_Shared, int]:
+    """Return the page of *side*, and a place on it that is locked; the caller has the lock."""
+    state = files.look_at(side)
+    shared = None if state is None else _pages.get((state.st_dev, state.st_ino))
+    if shared is None:
+        shared = _Shared(Page(side, mode))
+    try:
+        for place in range(_PLACES):
+            if place not in shared.places and shared.page.lock(_PLACE_BYTE + place):
+                _pages[shared.page.key] = shared
+                return shared, place
+        msg = f"{_PLACES} databases have it open already"
+        raise Unusable(msg)
+    except BaseException:
+        if not shared.places:
+            shared.page.close()
+        raise
+
+
+def _after_fork() -> None:
+    """In a child: close what is the parent's, whose locks that leaves alone."""
+    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _lock = threading.RLock()
+    for shared in _pages.values():
+        try:
+            shared.page.close()
+        except BufferError:  # another thread was reading it
+            _kept.append(shared)
+    _pages.clear()
+
+
+_kept: list[_Shared] = []  # never closed: that would drop the child's own locks on the same file
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,136 @@
+"""The side file of the turn among processes: one page of numbers that all who may write have mapped, and its locks.
+
+The file is ``<database>-turn``. Its first bytes are locked as SQLite locks its own files (POSIX record locks), so that
+where SQLite works, this does. `contenders` has what the locks and the numbers mean.
+
+I1  A process has one descriptor of a side file, for all its databases of that name: in POSIX, closing any would drop
+    the locks that it has by the others. It is closed with the last.
+I2  The kernel frees the locks of a process that ends, however it ends; a forked child has none of them.
+I3  The page is written whole when the file is made: no later write to it finds the disk full.
+I4  The file is never deleted: who waits would wait at a file that has lost its name.
+
+An interrupt may strike any step; closing does no harm a second time.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import mmap
+import os
+import stat
+import struct
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from . import files
+
+if TYPE_CHECKING:
+    import fcntl
+else:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        fcntl = None
+
+# The system's `struct flock`: what asks who has a lock.
+_FLOCK: Final = {"linux": "hhqqi4x", "darwin": "qqihh"}.get(sys.platform if sys.maxsize > 2**32 else "", "")
+HAS_LOCKS: Final = _FLOCK != "" and "fcntl" in sys.modules
+_SIZE: Final = 4096
+_KIND_AT: Final = 1  # the word that tells what kind of file it is
+_KIND: Final = int.from_bytes(b"1wturn01", "big")
+_FORMAT_BYTE: Final = 1  # locked by who makes the page
+_TRIES, _PAUSE_S = 1_000, 0.001
+_BUSY: Final = (errno.EAGAIN, errno.EACCES)
+
+
+class Unusable(Exception):
+    """There can be no turn, for the reason given."""
+
+
+class Page:
+    """The side file, as this process has it open.
+
+    Attributes:
+        words: its numbers, of 64 bits each.
+        mapping: the same as bytes.
+        key: the file's device and inode.
+    """
+
+    def __init__(self, side: Path, mode: int) -> None:
+        """Open the file *side*, made with *mode* where it is missing.
+
+        Raises:
+            Unusable, OSError, CannotOpen, ReadOnlyDatabase: it cannot be.
+        """
+        if not HAS_LOCKS:
+            raise Unusable("this platform has no locks that tell who has them")
+        files.create(side, mode)
+        self._file = io.FileIO(os.open(side, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW), "r+")
+        try:
+            state = os.fstat(self._file.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise Unusable("it is not a regular file")
+            self.key = (state.st_dev, state.st_ino)
+            self._format()
+            self.mapping = mmap.mmap(
+                self._file.fileno(), _SIZE
+            )  # has a descriptor of its own, closed with it
+        except BaseException:
+            self._file.close()
+            raise
+        self.words = memoryview(self.mapping).cast("Q")
+
+    def lock(self, byte: int) -> bool:
+        """Lock *byte*; False where another process has."""
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+        except OSError as error:
+            if error.errno in _BUSY:
+                return False
+            raise
+        return True
+
+    def unlock(self, byte: int) -> None:
+        """Give up the lock of *byte*, if this process has it."""
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
+
+    def locker(self, byte: int, count: int = 1) -> int | None:
+        """Return which other process has one of *count* bytes from *byte* locked; 0: one that cannot be seen."""
+        if sys.platform == "darwin":
+            asked = struct.pack(_FLOCK, byte, count, 0, fcntl.F_WRLCK, os.SEEK_SET)
+            _, _, pid, kind, _ = struct.unpack(_FLOCK, fcntl.fcntl(self._file, fcntl.F_GETLK, asked))
+        else:
+            asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, count, 0)
+            kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(self._file, fcntl.F_GETLK, asked))
+        return None if kind == fcntl.F_UNLCK else max(0, pid)
+
+    def close(self) -> None:
+        """Close what there is; all locks of this process go with it. A second time does nothing."""
+        self.words.release()
+        self.mapping.close()
+        self._file.close()
+
+    def _format(self) -> None:
+        """Write the page where there is none yet (I3)."""
+        descriptor = self._file.fileno()
+        for _ in range(_TRIES):
+            has = os.pread(descriptor, _SIZE + 1, 0)
+            if len(has) == _SIZE and struct.unpack_from("Q", has, 8 * _KIND_AT) == (_KIND,):
+                return
+            if any(has):
+                break
+            if not self.lock(_FORMAT_BYTE):
+                time.sleep(_PAUSE_S)  # another is at it
+                continue
+            try:
+                if not any(os.pread(descriptor, _SIZE, 0)):
+                    page = bytearray(_SIZE)
+                    struct.pack_into("Q", page, 8 * _KIND_AT, _KIND)
+                    os.pwrite(descriptor, page, 0)
+                    os.fsync(descriptor)  # some file systems find room only then
+            finally:
+                self.unlock(_FORMAT_BYTE)
+        raise Unusable("it holds something else")

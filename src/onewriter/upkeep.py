@@ -1,0 +1,148 @@
+"""One SQLite connection: the few things that are done to the whole file, between transactions."""
+
+# APSW's stub leaves the type of a bound buffer unknown, and with it half of every signature.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final, Literal, Self
+
+import apsw
+
+from . import clock
+from .errors import OperationalError
+from .executor import Executor
+from .guard import own
+from .handle import BUSY
+from .parameters import Params
+from .rows import Plain
+from .translate import translate
+
+_OPTIMIZE: Final = own("PRAGMA optimize = 0x10002")  # all tables, since it is the readers that are asked
+_OPTIMIZE_S: Final = 0.2  # that a close may take longer for it
+_VACUUM: Final = own("VACUUM")
+_COMMIT: Final = own("COMMIT")
+Mode = Literal["PASSIVE", "RESTART", "TRUNCATE"]
+_MODES: Final[dict[Mode, int]] = {
+    "PASSIVE": apsw.SQLITE_CHECKPOINT_PASSIVE,
+    "RESTART": apsw.SQLITE_CHECKPOINT_RESTART,
+    "TRUNCATE": apsw.SQLITE_CHECKPOINT_TRUNCATE,
+}
+
+
+class Upkeep(Executor):
+    """An executor that looks after its file."""
+
+    def run_unguarded(self, sql: str, params: Params = ()) -> list[Plain]:
+        """Run one of the library's own statements, whatever it is; its error is translated like a caller's."""
+        try:
+            return self._own(own(sql), params)
+        except apsw.Error as error:
+            raise translate(error, sql) from error
+
+    def page_bytes(self) -> int:
+        """Return the size of a page."""
+        size = self.run_unguarded("PRAGMA page_size")[0][0]
+        assert isinstance(size, int)
+        return size
+
+    def take_turn(self, deadline: float) -> bool:
+        """Have the turn among processes until the write role is free; False where it did not come by *deadline*.
+
+        For what may last, so that others see who it is that they wait for; also where nobody else is there yet.
+        """
+        return self.turn is None or self.turn.take(deadline)
+
+    def wal_state(self) -> tuple[int, int]:
+        """Return how many pages the WAL holds, and how many of them are in the database already.
+
+        Raises:
+            Error: SQLite cannot tell.
+        """
+        try:
+            return self._apsw.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
+        except apsw.Error as error:
+            raise translate(error, None) from error
+
+    def checkpoint(self, mode: Mode) -> tuple[int, int] | None:
+        """Move what the WAL holds into the database, without waiting for anybody; return as `wal_state`.
+
+        None where another connection was in the way (https://sqlite.org/c3ref/wal_checkpoint_v2.html).
+
+        Raises:
+            Error: it failed, whatever a VFS raised.
+        """
+        try:
+            return self._apsw.wal_checkpoint("main", _MODES[mode])
+        except BUSY:
+            self.busy_retries += 1
+            return None
+        except apsw.Error as error:
+            raise translate(error, None) from error
+        except Exception as error:
+            msg = f"{self.path}: the checkpoint failed: {error}"
+            raise OperationalError(msg) from error
+
+    def optimize(self) -> None:
+        """Have SQLite bring its planner's statistics up to date, where it thinks that worth it; nobody is waited for.
+
+        It looks at a bounded part of each index (https://sqlite.org/pragma.html#pragma_optimize).
+        """
+        self.busy_until = 0.0
+        self.stop_at = clock.now() + _OPTIMIZE_S
+        # It is an offer: another connection may be in the way, the disk full, the time over.
+        with suppress(apsw.Error):
+            self._own(_OPTIMIZE)
+        self.stop_at = clock.NEVER
+
+    def vacuum(self, deadline: float) -> bool:
+        """Build the file anew without its free pages; False where another connection kept it locked past *deadline*.
+
+        https://sqlite.org/lang_vacuum.html
+        """
+        if not self.take_turn(deadline):
+            return False
+        self.busy_until = deadline
+        try:
+            self._own(_VACUUM)
+        except BUSY:
+            return False
+        except apsw.Error as error:
+            raise translate(error, "VACUUM") from error
+        return True
+
+    def backup_from(self, source: Self) -> None:
+        """Replace this database's whole content by *source*'s, in one transaction.
+
+        https://sqlite.org/backup.html
+        """
+        try:
+            with self._apsw.backup("main", source._apsw, "main") as backup:
+                while not backup.done:
+                    backup.step(-1)
+        except apsw.Error as error:
+            raise translate(error, None) from error
+
+    def set_aside_wal(self) -> bool:
+        """Leave WAL mode, which only the file's one connection can; False where another has it open.
+
+        https://sqlite.org/wal.html#persistence_of_wal_mode
+        """
+        self._own("PRAGMA locking_mode = EXCLUSIVE")  # so that nobody comes in between
+        try:
+            mode = self._own("PRAGMA journal_mode = DELETE")[0][0]
+            self._own("BEGIN EXCLUSIVE")  # takes the lock, and keeps it
+            self._own(_COMMIT)
+        except BUSY:
+            return False
+        return mode == "delete"
+
+    def use_wal(self) -> None:
+        """Go back to WAL mode and to sharing the file."""
+        self._own("PRAGMA locking_mode = NORMAL")
+        self._guard.trusted = True
+        try:
+            self._use_wal()
+        finally:
+            self._guard.trusted = False
