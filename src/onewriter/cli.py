@@ -30,7 +30,12 @@ def stress(
             "--from", metavar="DIR", help="Upload every file below DIR.", show_default="Python's library"
         ),
     ] = None,
-    uploaders: Annotated[int, typer.Option(metavar="N", help="Threads that upload at the same time.")] = 16,
+    processes: Annotated[
+        int, typer.Option(metavar="N", help="Processes that upload at the same time into the same file.")
+    ] = 1,
+    uploaders: Annotated[
+        int, typer.Option(metavar="N", help="Threads of each process that upload at the same time.")
+    ] = 16,
     chunk: Annotated[
         int, typer.Option(metavar="BYTES", help="Bytes of a file that one write carries.")
     ] = 65_536,
@@ -56,14 +61,18 @@ def stress(
     Each file is uploaded as a service would: one write begins it, one appends each chunk, one puts it under the
     SHA-256 of its content. A write that fails fails the upload. At the end every file is read back and compared.
 
+    With several processes each opens the same database by itself and uploads its share of the files. All begin
+    together, and the table says how evenly they were served.
+
     Shows a table and writes a report with plots. The exit status is 1 where onewriter had one "database is locked",
-    one failed upload, one lost or wrong file, or left the database unsound.
+    one failed upload, one lost or wrong file, or left the database unsound; and where a process died or hung.
     """
     from .stress.command import Request
     from .stress.command import stress as run
 
     request = Request(
         folder=folder,
+        processes=processes,
         uploaders=uploaders,
         chunk_bytes=chunk,
         durability=durability,

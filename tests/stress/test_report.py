@@ -12,7 +12,8 @@ import pytest
 from onewriter.stress import report
 from onewriter.stress.machine import file_system, machine
 from onewriter.stress.measures import measures
-from onewriter.stress.run import Settings, run
+from onewriter.stress.run import run
+from onewriter.stress.settings import Settings
 from onewriter.stress.sources import find
 from onewriter.stress.verdict import Verdict, judge
 from onewriter.stress.ways import WAYS, OneWriter, Way

@@ -13,7 +13,8 @@ import pytest
 from onewriter.stress.audit import audit
 from onewriter.stress.measures import notes
 from onewriter.stress.raw import Connection
-from onewriter.stress.run import Settings, run
+from onewriter.stress.run import run
+from onewriter.stress.settings import Settings
 from onewriter.stress.sources import Source, find
 from onewriter.stress.store import Statements
 from onewriter.stress.uploader import Uploader

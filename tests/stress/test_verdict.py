@@ -13,7 +13,8 @@ import pytest
 import onewriter
 from onewriter.stress import command, store
 from onewriter.stress.raw import Connection
-from onewriter.stress.run import Result, Settings, run
+from onewriter.stress.run import Result, run
+from onewriter.stress.settings import Settings
 from onewriter.stress.sources import find
 from onewriter.stress.tally import is_busy, kind_of
 from onewriter.stress.verdict import judge
@@ -185,6 +186,7 @@ def test_the_exit_status_is_the_verdict(
         keep=tmp_path / "kept",
         ways="onewriter",
         seed=0,
+        processes=1,
     )
     assert command.stress(request) == 1
     said = "onewriter FAILED: 1 acknowledged upload lost: empty."

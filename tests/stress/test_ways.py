@@ -9,7 +9,8 @@ import pytest
 
 from onewriter.stress import store
 from onewriter.stress.raw import Connection
-from onewriter.stress.run import Settings, run
+from onewriter.stress.run import run
+from onewriter.stress.settings import Settings
 from onewriter.stress.sources import find
 from onewriter.stress.store import Statements
 from onewriter.stress.tally import is_busy, kind_of

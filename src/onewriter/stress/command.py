@@ -14,7 +14,8 @@ from pathlib import Path
 
 from . import report
 from .machine import machine
-from .run import Result, Settings, run
+from .run import Result, run
+from .settings import Settings
 from .sources import BadInput, Sources, find
 from .terminal import Terminal
 from .verdict import judge
@@ -22,6 +23,7 @@ from .ways import WAYS, Durability, OneWriter, Way
 
 PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
+PROCESSES_MAX = 64
 UPLOADERS_MAX = 1_024
 CHUNK_BYTES_MAX = 256 * 1024 * 1024
 _DURABILITIES: dict[str, Durability] = {"full": "full", "normal": "normal"}
@@ -33,7 +35,8 @@ class Request:
 
     Attributes:
         folder: upload the files below it; None: the standard library's.
-        uploaders: threads.
+        processes: operating-system processes, each with its own uploaders.
+        uploaders: threads of each process.
         chunk_bytes: what one write carries at most.
         durability: ``full`` or ``normal``.
         report: where the HTML report goes.
@@ -43,6 +46,7 @@ class Request:
     """
 
     folder: Path | None
+    processes: int
     uploaders: int
     chunk_bytes: int
     durability: str
@@ -74,6 +78,8 @@ def _stress(request: Request, terminal: Terminal) -> int:
     ways = _ways(request.ways)
     _check_report(request.report)
     sources = find(request.folder, seed=request.seed)
+    if settings.processes > len(sources.files):
+        raise BadInput(f"--processes {settings.processes}: more than there are files ({len(sources.files)})")
     with _databases(request.keep, ways) as folder:
         terminal.announce(sources, settings)
         results = [
@@ -85,7 +91,7 @@ def _stress(request: Request, terminal: Terminal) -> int:
             sources=sources,
             settings=settings,
             results=results,
-            verdict=judge(results[0]),
+            verdict=judge(*results),
         )
     terminal.results(results, written.verdict)
     if request.keep:
@@ -109,6 +115,7 @@ def _run(
 
 def _settings(request: Request) -> Settings:
     return Settings(
+        processes=_within("--processes", request.processes, PROCESSES_MAX),
         uploaders=_within("--uploaders", request.uploaders, UPLOADERS_MAX),
         chunk_bytes=_within("--chunk", request.chunk_bytes, CHUNK_BYTES_MAX),
         durability=_durability(request.durability),

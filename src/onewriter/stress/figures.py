@@ -56,7 +56,9 @@ class Figure:
 
 def figures(results: Sequence[Result]) -> list[Figure]:
     """Draw all figures of *results*."""
-    drawings = (_failures, _throughput, _waits, _growth)
+    drawings = [_failures, _throughput, _waits, _growth]
+    if any(result.shares for result in results):
+        drawings.append(_paces)
     with _style():
         return [draw(results) for draw in drawings]
 
@@ -149,6 +151,29 @@ def _growth(results: Sequence[Result]) -> Figure:
         "Steeper is faster; a flat stretch is a time in which nobody could write. A line that ends lower than the "
         "others lost the writes of its failed uploads.",
         _svg(canvas, "growth"),
+    )
+
+
+def _paces(results: Sequence[Result]) -> Figure:
+    canvas = Canvas((_WIDTH_IN, 0.6 + 0.6 * len(results)), layout="constrained")
+    axes = canvas.add_subplot()
+    axes.grid(visible=True, axis="x")
+    axes.spines["left"].set_visible(False)
+    axes.set_yticks([])
+    axes.set_ylim(len(results) - 0.5, -0.75)
+    axes.set_xlim(0, 1.05 * max([pace_s for result in results for pace_s in result.paces_s], default=1.0))
+    axes.set_xlabel("seconds that each process took")
+    for place, result in enumerate(results):
+        axes.text(0, place - 0.25, result.title, va="bottom", weight="bold")
+        fairness = "fairness: none" if result.fairness is None else f"fairness {result.fairness:.2f}"
+        axes.text(1, place - 0.25, fairness, va="bottom", ha="right", transform=axes.get_yaxis_transform())
+        axes.plot(result.paces_s, [place] * len(result.paces_s), color=_WAY[result.key], linewidth=2)
+        axes.scatter(result.paces_s, [place] * len(result.paces_s), s=40, color=_WAY[result.key], alpha=0.7)
+    return Figure(
+        "How evenly the processes were served",
+        "A dot is a process: the time in which it did nine tenths of the writes that the one with the fewest did. Dots "
+        "that lie together were served alike; one far to the right was kept waiting by the others.",
+        _svg(canvas, "paces"),
     )
 
 

@@ -32,6 +32,14 @@ class Measure:
 def measures(results: Sequence[Result]) -> list[Measure]:
     """Return every measure of *results*, in the order in which they are shown."""
     return [
+        *_of_uploads(results),
+        *(_of_processes(results) if any(result.shares for result in results) else ()),
+        *_of_the_file(results),
+    ]
+
+
+def _of_uploads(results: Sequence[Result]) -> list[Measure]:
+    return [
         _measure(results, "uploads done", "files stored, and acknowledged as stored", _done),
         _measure(
             results,
@@ -56,6 +64,29 @@ def measures(results: Sequence[Result]) -> list[Measure]:
             "the longest that any write took",
             _worst,
         ),
+    ]
+
+
+def _of_processes(results: Sequence[Result]) -> list[Measure]:
+    return [
+        _measure(
+            results,
+            "fairness",
+            "the time that the fastest process took for a number of writes, by the slowest's; 1.00 is even",
+            _fairness,
+        ),
+        _measure(
+            results,
+            "processes lost",
+            "processes that broke, were killed or hung",
+            lambda of: f"{sum(bool(share.lost) for share in of.shares):,}",
+            "0",
+        ),
+    ]
+
+
+def _of_the_file(results: Sequence[Result]) -> list[Measure]:
+    return [
         _measure(results, "writes", "write transactions that succeeded", lambda of: f"{of.tally.writes:,}"),
         _measure(
             results,
@@ -93,6 +124,7 @@ def notes(result: Result) -> list[str]:
         )
     if tally.unreadable:
         said.append(f"{len(tally.unreadable):,} file(s) could no longer be read; nobody's failure")
+    said += [f"process {share.number} {share.lost}" for share in result.shares if share.lost]
     return said
 
 
@@ -131,6 +163,10 @@ def _wrong(result: Result) -> str:
 
 def _worst(result: Result) -> str:
     return shown_ms(result.tally.waits.worst_s)
+
+
+def _fairness(result: Result) -> str:
+    return "none" if result.fairness is None else f"{result.fairness:.2f}"
 
 
 def _sound(result: Result) -> str:

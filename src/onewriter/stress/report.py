@@ -12,8 +12,10 @@ import jinja2
 
 from .figures import figures
 from .machine import Machine
-from .measures import measures, notes
-from .run import Result, Settings
+from .measures import measures, notes, shown_ms
+from .processes import Share
+from .run import Result
+from .settings import Settings
 from .sources import Sources
 from .verdict import Verdict
 
@@ -59,8 +61,30 @@ def render(run: Run) -> str:
         notes=[(result.title, note) for result in run.results for note in notes(result)],
         measures=measures(run.results),
         figures=figures(run.results),
+        processes=_processes(run.results),
         facts=_facts(run),
     )
+
+
+def _processes(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """Return a row for each process of each way, as the template's table heads its columns; none where one did all."""
+    return [
+        (
+            f"{result.title}, {share.number}",
+            f"{share.files:,}",
+            f"{len(share.tally.done):,}",
+            f"{share.uploaded_s:.2f} s",
+            f"{_rate(share.tally.writes, share):,.0f}",
+            f"{_rate(share.tally.done_bytes / 1e6, share):,.1f}",
+            shown_ms(share.tally.waits.worst_s),
+        )
+        for result in results
+        for share in result.shares
+    ]
+
+
+def _rate(number: float, share: Share) -> float:
+    return number / share.uploaded_s if share.uploaded_s else 0.0
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
@@ -71,7 +95,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("Files", f"{len(sources.files):,}, of which {same:,} repeat another's content"),
         ("Bytes", f"{sources.total_bytes:,} ({sources.total_bytes / 1e6:,.1f} MB)"),
         ("From", str(sources.folder)),
-        ("Uploaders", f"{settings.uploaders} threads"),
+        ("Uploaders", settings.who),
         ("One write", f"at most {settings.chunk_bytes:,} bytes of a file"),
         ("Durability", _durability(settings)),
         ("Order", f"shuffled, the same for every way (seed {settings.seed})"),

@@ -11,19 +11,19 @@ from collections.abc import Callable, Sequence
 from typing import LiteralString, Protocol, TypeAlias
 
 SCHEMA: LiteralString = """
-CREATE TABLE upload (
+CREATE TABLE IF NOT EXISTS upload (
     id       INTEGER PRIMARY KEY,
     name     TEXT NOT NULL,
     received INTEGER NOT NULL DEFAULT 0,
     chunks   INTEGER NOT NULL DEFAULT 0,
     digest   TEXT REFERENCES blob (digest)
 ) STRICT;
-CREATE TABLE blob (
+CREATE TABLE IF NOT EXISTS blob (
     digest    TEXT PRIMARY KEY,
     size      INTEGER NOT NULL,
     upload_id INTEGER NOT NULL REFERENCES upload (id)
 ) STRICT;
-CREATE TABLE chunk (
+CREATE TABLE IF NOT EXISTS chunk (
     upload_id INTEGER NOT NULL REFERENCES upload (id),
     number    INTEGER NOT NULL,
     content   BLOB NOT NULL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import apsw
@@ -110,6 +111,14 @@ class Tally:
         self.writes += 1
         self.ticks[int(at_s / TICK_S)] += 1
 
+    @classmethod
+    def of(cls, tallies: Iterable[Tally]) -> Tally:
+        """Return the counts of all *tallies* together; their threads have ended."""
+        together = cls()
+        for tally in tallies:
+            together.merge(tally)
+        return together
+
     def merge(self, other: Tally) -> None:
         """Add the counts of *other*, whose thread has ended."""
         self.done += other.done
@@ -129,3 +138,12 @@ class Tally:
             total += self.ticks[tick]
             points.append(((tick + 1) * TICK_S, total))
         return points
+
+    def time_of(self, write: int) -> float:
+        """Return the seconds from the run's beginning until the write of this number (from 1), to about a `TICK_S`."""
+        before = 0
+        for tick in sorted(self.ticks):
+            if before + self.ticks[tick] >= write:
+                return (tick + (write - before) / self.ticks[tick]) * TICK_S
+            before += self.ticks[tick]
+        raise ValueError(f"there were {before} writes, not {write}")

@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .measures import measures, notes
-from .run import OnProgress, Progress, Result, Settings
+from .progress import OnProgress, Progress
+from .run import Result
+from .settings import Settings
 from .sources import Sources
 from .verdict import Verdict
 
@@ -34,7 +36,7 @@ class Terminal:
         )
         self.say(
             f"{len(sources.files):,} files, {sources.total_bytes / 1e6:,.1f} MB, of {sources.folder}{left_out}\n"
-            f"{settings.uploaders} uploaders, {settings.chunk_bytes:,} bytes a write, "
+            f"{settings.who}, {settings.chunk_bytes:,} bytes a write, "
             f"durability {settings.durability}"
         )
 

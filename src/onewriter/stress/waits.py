@@ -19,8 +19,15 @@ class _Histogram(Protocol):
 
     def record_value(self, value: int) -> bool: ...
     def add(self, other: _Histogram) -> None: ...
+    def encode(self) -> bytes: ...
+    def decode_and_add(self, encoded: bytes) -> None: ...
     def get_value_at_percentile(self, percentile: float) -> int: ...
     def get_percentile_to_value_dict(self, percentile_list: list[float]) -> dict[float, int]: ...
+
+
+def _empty() -> _Histogram:
+    histogram = importlib.import_module("hdrh.histogram").HdrHistogram(_LEAST_US, _LONGEST_US, _DIGITS)
+    return cast("_Histogram", histogram)
 
 
 class Waits:
@@ -28,8 +35,7 @@ class Waits:
 
     def __init__(self) -> None:
         """Start with none."""
-        histogram = importlib.import_module("hdrh.histogram").HdrHistogram(_LEAST_US, _LONGEST_US, _DIGITS)
-        self._histogram = cast("_Histogram", histogram)
+        self._histogram = _empty()
         self._worst_us = 0  # the histogram's own is rounded up when histograms are merged
 
     def record(self, wait_s: float) -> None:
@@ -37,6 +43,14 @@ class Waits:
         wait_us = min(max(round(wait_s * 1e6), _LEAST_US), _LONGEST_US)
         self._histogram.record_value(wait_us)
         self._worst_us = max(self._worst_us, wait_us)
+
+    def __getstate__(self) -> tuple[bytes, int]:
+        return self._histogram.encode(), self._worst_us  # on its way from another process
+
+    def __setstate__(self, state: tuple[bytes, int]) -> None:
+        encoded, self._worst_us = state
+        self._histogram = _empty()
+        self._histogram.decode_and_add(encoded)
 
     def merge(self, other: Waits) -> None:
         """Count all calls of *other* too."""

@@ -39,15 +39,17 @@ class Way(ABC):
         key: the short name, as the command line takes it and as the database file is called.
         title: the name to show.
         summary: how it works, in a sentence for someone who has never heard of it.
+        among_processes: what the same is where several processes open the file, in a sentence that follows.
     """
 
     key: str
     title: str
     summary: str
+    among_processes: str
 
     @abstractmethod
     def __init__(self, path: Path, durability: Durability) -> None:
-        """Create the file at *path* with the schema."""
+        """Open the file at *path*; where it is not there yet, make it, with the schema."""
 
     @abstractmethod
     def session(self) -> AbstractContextManager[Session]:
@@ -70,6 +72,9 @@ class OneWriter(Way):
     summary = (
         "All threads share one onewriter database: writes run one after another, first come, first served, and those "
         "that wait at the same time share a commit."
+    )
+    among_processes = (
+        "Each process opens the file with onewriter and has such a line; the lines take turns at the file."
     )
 
     def __init__(self, path: Path, durability: Durability) -> None:
@@ -100,9 +105,13 @@ class OneLockedConnection(Way):
     summary = (
         "All threads share one connection and take turns behind a lock. Each write has a commit of its own."
     )
+    among_processes = (
+        "Each process has one such connection and such a lock, of which the others know nothing: between processes "
+        f"only SQLite's own waiting is left, up to {BUSY_TIMEOUT_MS // 1000} seconds and in no order."
+    )
 
     def __init__(self, path: Path, durability: Durability) -> None:
-        self._session = _ConnectionSession(_create(path, durability), "BEGIN IMMEDIATE", threading.Lock())
+        self._session = _ConnectionSession(_open(path, durability), "BEGIN IMMEDIATE", threading.Lock())
 
     @contextmanager
     def session(self) -> Generator[Session]:
@@ -125,7 +134,7 @@ class _ConnectionAThread(Way):
         self._path = path
         self._durability: Durability = durability
         # Open to the end: so no session is the last to close, which needs the file for itself and may be busy.
-        self._keeper = _create(path, durability)
+        self._keeper = _open(path, durability)
         self._lock = threading.Lock()
         self._commits = 0  # guarded by _lock
 
@@ -159,6 +168,7 @@ class Deferred(_ConnectionAThread):
         "Each thread has its own connection and begins with a plain BEGIN, SQLite's default. A write that reads first "
         "must turn its reading transaction into a writing one, which SQLite refuses while or after another writes."
     )
+    among_processes = "It makes no difference to it that the threads are those of several processes."
     begin = "BEGIN"
 
 
@@ -171,6 +181,7 @@ class Immediate(_ConnectionAThread):
         "Each thread has its own connection and begins with BEGIN IMMEDIATE, which asks for the write lock at once. "
         f"SQLite lets them wait up to {BUSY_TIMEOUT_MS // 1000} seconds, in no order: it looks again now and then."
     )
+    among_processes = "It makes no difference to it that the threads are those of several processes."
     begin = "BEGIN IMMEDIATE"
 
 
@@ -207,7 +218,7 @@ class _ConnectionSession:
         return outcome
 
 
-def _create(path: Path, durability: Durability) -> Connection:
+def _open(path: Path, durability: Durability) -> Connection:
     connection = _connect(path, durability)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(SCHEMA)
