@@ -1,7 +1,11 @@
 """Small folders to upload, and the command as a process of its own."""
 
+# matplotlib's stubs leave the types of keyword arguments out:
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
+import io
 import os
 import random
 import subprocess
@@ -11,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from matplotlib.figure import Figure
 
 import onewriter
 
@@ -26,6 +31,15 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     """Return the environment of a command: this package, temporary files below *folder*."""
     kept = {name: value for name, value in os.environ.items() if name not in TALKATIVE}
     return kept | {"PYTHONPATH": str(SOURCE), "TMPDIR": str(folder), "PYTHONWARNINGS": "error"} | more
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fonts_are_open() -> None:
+    """Have matplotlib open its fonts, which it keeps: the first test that draws did not leave them behind."""
+    figure = Figure()
+    figure.text(0, 0, "plain")
+    figure.text(0, 0, "bold", weight="bold")
+    figure.savefig(io.BytesIO(), format="svg")
 
 
 @pytest.fixture(scope="session")

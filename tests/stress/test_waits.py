@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import pytest
 from hypothesis import given
@@ -33,6 +34,14 @@ def test_the_curve_rises_to_the_worst(one: list[float]) -> None:
     assert curve == sorted(curve)
     assert [seconds for _, seconds in curve] == sorted(seconds for _, seconds in curve)
     assert curve[-1] == (len(one), _waits(one).worst_s)
+
+
+@given(st.lists(st.floats(1e-6, 100), max_size=50))
+def test_they_come_through_a_pipe_whole(one: list[float]) -> None:
+    """Sent by another process they are the same, and may be merged."""
+    waits, other = _waits(one), Waits()
+    other.merge(pickle.loads(pickle.dumps(waits)))
+    assert (other.count, other.worst_s, other.curve()) == (waits.count, waits.worst_s, waits.curve())
 
 
 def test_none_at_all() -> None:

@@ -94,6 +94,9 @@ def _stress(request: Request, terminal: Terminal) -> int:
             verdict=judge(*results),
         )
     terminal.results(results, written.verdict)
+    for result in results:
+        for share in result.shares:
+            print(share.trace, end="", file=sys.stderr)
     if request.keep:
         terminal.say(f"Databases: {request.keep}")
     reported = _report(written, request.report, terminal)

@@ -122,6 +122,8 @@ def _waits(results: Sequence[Result]) -> Figure:
         _line(axes, result, [one_in for one_in, _ in curve], [seconds for _, seconds in curve])
     axes.set_xscale("log")
     axes.set_yscale("log")
+    if not any(result.tally.waits.count for result in results):
+        axes.set(xlim=(1, 10), ylim=(1e-3, 1))  # nothing was measured, and nothing has no logarithm
     axes.xaxis.set_major_formatter(_ticks(_percent))
     axes.yaxis.set_major_formatter(_ticks(shown_ms))
     for axis in (axes.xaxis, axes.yaxis):

@@ -48,7 +48,7 @@ class Limits:
         end_s: from the request to stop until it has ended by itself.
     """
 
-    start_s: float = 60.0
+    start_s: float = 120.0
     still_s: float = 120.0
     end_s: float = 10.0
 
