@@ -86,16 +86,10 @@ class Busy(_Harmed):
 
 
 class Loses(OneWriter):
-    """One process takes back, at its end, the uploads that were acknowledged to it."""
-
-    def __init__(self, path: Path, durability: Durability) -> None:
-        self._opened_by_a_worker = path.exists()
-        super().__init__(path, durability)
-        self._path = path
+    """Each process, at its end, takes back one upload that was acknowledged, where that has been made."""
 
     def close(self) -> None:
-        if self._opened_by_a_worker and _claim(self._path):
-            self._db.execute("UPDATE upload SET digest = NULL WHERE name = 'empty'")
+        self._db.execute("UPDATE upload SET digest = NULL WHERE name = 'empty'")
         super().close()
 
 
