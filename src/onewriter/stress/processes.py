@@ -178,15 +178,17 @@ class _Worker:
                 self.ended, self.alive_s = message, now_s
                 self.done, self.failed = message.tally.done, message.tally.failed
             case Broke(error, trace):
-                self.lost, self.trace, self.lost_s = f"broke: {error}", trace, now_s
+                self.lost, self.trace = f"broke: {error}", trace
+                self.lost_s = self.alive_s = now_s
             case _Over(status=status):
                 self.over = True
                 if not self.lost and (status or self.ended is None):  # Q2
                     self.lost, self.lost_s = _end_of(status), now_s
 
     def give_up(self, reason: str) -> None:
-        """Kill it, for *reason*."""
-        self.lost, self.lost_s = reason, time.perf_counter()
+        """Kill it, for *reason*, or for one that is known already: it broke, and cannot end."""
+        if not self.lost:
+            self.lost, self.lost_s = reason, time.perf_counter()
         self._process.kill()
 
     def dismiss(self) -> None:
@@ -264,7 +266,7 @@ class _Run:
             if not isinstance(message, Going):
                 break  # somebody may be waiting for just this
         for worker in self._crew:
-            if not (worker.over or worker.lost) and time.perf_counter() - worker.alive_s > limit_s:
+            if not worker.over and time.perf_counter() - worker.alive_s > limit_s:
                 worker.give_up(reason)
         self._on_progress(
             Progress(
