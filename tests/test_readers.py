@@ -149,12 +149,17 @@ def test_the_pool_is_bounded_and_tells_who_holds_it(db: Database) -> None:
     """A read that finds no reader in time says so, by name; nothing ran."""
     readings = [Reading(db, "first"), Reading(db, "second")]
     with pytest.raises(
-        ReadTimeout, match=r"all 2 are held: first for .* s, with a read .*; second for"
+        ReadTimeout,
+        match=r"all 2 are held: first: a read transaction, for .* s; second: a read transaction, for .* s$",
     ) as caught:
         db.query("SELECT 1", timeout_s=0.05)
     assert caught.value.ran == "no"
     stats = db.stats()
-    assert (stats.readers_lent, stats.readers_idle, stats.oldest_reader) == (2, 0, "first")
+    assert (stats.readers_lent, stats.readers_idle, stats.oldest_reader) == (
+        2,
+        0,
+        "first: a read transaction",
+    )
     assert stats.oldest_reader_s > 0
     for reading in readings:
         reading.let_go()

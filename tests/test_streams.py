@@ -156,8 +156,7 @@ def test_the_wait_for_a_reader_names_who_streams(db: Database) -> None:
     with db.stream("SELECT id FROM item"), db.stream("SELECT name FROM item"):
         error = Call(lambda: db.query("SELECT 1", timeout_s=0.02)).error()
         assert isinstance(error, ReadTimeout)
-        assert "MainThread for" in str(error)
-        assert "with SELECT id FROM item" in str(error)
+        assert "MainThread: SELECT id FROM item, for 0." in str(error)
         with pytest.raises(NestedRead):
             db.stream("SELECT 1").__enter__()
     _check_clean(db)

@@ -34,7 +34,8 @@ class Blob(io.RawIOBase):
     """A value that is open, up to the end of its block or its transaction; for the thread that opened it.
 
     Every call raises `TransactionEnded` after the end of its transaction, `MisuseError` where the row was changed or
-    deleted since it was opened, and `ValueError`, as files do, after `close`.
+    deleted since it was opened, `StatementTimeout` where its read was ended for its age (``Config.reader_age_max_s``),
+    and `ValueError`, as files do, after `close`.
     """
 
     def __init__(self, source: Holding, opened: OpenBlob, name: str) -> None:

@@ -90,6 +90,7 @@ class Checkpointer:
             1, self.pass_pages // 8
         )  # the holder of the write role looks when it has written so many
         self._near = max(1, self._limit * 3 // 4)
+        self.at_end: Callable[[], object] | None = None  # called when the thread has ended
         self._asked: _Pause | None = None
         self._connection: Connection | None = None
         self._pass_at, self._pass_log = 0.0, 0  # when, or from which size on, the next pass is worth it
@@ -148,6 +149,11 @@ class Checkpointer:
     def end(self, deadline: float) -> bool:
         """Wait for that; False where it takes longer than *deadline*."""
         return self._helper.end(deadline)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has no connection at this moment."""
+        return self._connection is None
 
     @property
     def busy_retries(self) -> int:
@@ -252,6 +258,9 @@ class Checkpointer:
     def _leave(self) -> None:
         if self._connection is not None and not self._connection.inherited:
             self._connection.close()
+            self._connection = None
+        if self.at_end is not None:
+            self.at_end()
 
     def _complain(self, kind: str, text: str) -> None:
         if self._complained != kind:

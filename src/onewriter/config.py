@@ -28,6 +28,9 @@ class Config:
         statement_timeout_s: how long one request's own work inside SQLite may run. Migrations, snapshots and
             checks are outside it.
         migrate_timeout_s: how long a starter waits for another's migration.
+        reader_age_max_s: how long one read may keep its snapshot, which keeps the WAL from starting over: a query, a
+            `read`, a `read_transaction`, a `stream`. Past that it is ended with `StatementTimeout`, whatever it does.
+            Snapshots, checks and migrations are outside it.
         batch_max: requests that may share one commit.
         batch_s: how long a shared commit may gather requests before it is made.
         hold_s: how long a `transaction` may keep the write turn where the call does not say; past that it is rolled
@@ -57,6 +60,7 @@ class Config:
     read_timeout_s: float = 30.0
     statement_timeout_s: float = 300.0
     migrate_timeout_s: float = 600.0
+    reader_age_max_s: float = 300.0
     batch_max: int = 256
     batch_s: float = 0.005
     lead_s: float = 0.002

@@ -54,8 +54,9 @@ class Core:
         self._presence = presence
         self._readers = readers
         self.background = None if self.writer is None else Background(self.writer)
-        self.watch = None if self.writer is None else Watch(self.writer)
+        self.watch = Watch(path, presence, readers, config.holder_warn_s)
         self.is_closed = False  # `close` was called, by whomever
+        self._writer_is_ended = self.writer is None
         self._checkpointer: Checkpointer | None = None
         if self.writer is not None and connection is not None:
             self.writer.at_end = self._writer_ended
@@ -63,7 +64,9 @@ class Core:
                 self._checkpointer = Checkpointer(
                     connect, config, path, connection.page_bytes(), readers.oldest
                 )
+                self._checkpointer.at_end = self._part_ended
                 self.writer.batch.checkpointer = self._checkpointer
+        readers.at_block, readers.at_end = self.watch.look_by, self._part_ended
         self._forgotten = closed_lock()  # news for who has forgotten it
 
     def check_outside(self) -> None:
@@ -113,23 +116,26 @@ class Core:
         ended = self._readers.close(deadline)
         if self.writer is not None:
             ended = self.writer.close(deadline) and ended  # last, so that its close ends the WAL
-        if self.background is not None and self.watch is not None:
+        if self.background is not None:
             self.background.end(deadline)
-            if ended:
-                self.watch.end(deadline)
         if self._checkpointer is not None and ended:
             ended = self._checkpointer.end(deadline)
         if ended:  # while anybody is at work, what it does counts as a write of this file
+            self.watch.end(deadline)
             self._presence.release(self._readers)
 
     def _writer_ended(self) -> None:
-        """Do, on whichever thread was the last to write, what `close` has to leave to it (O2)."""
-        if self.watch is not None:
-            self.watch.stop()
+        self._writer_is_ended = True
         if self._checkpointer is not None:
             self._checkpointer.stop()
-        if self.is_closed and self._readers.is_empty:
-            self._presence.release(self._readers)
+        self._part_ended()
+
+    def _part_ended(self) -> None:
+        """Do, on whichever thread was the last to be at work, what `close` has to leave to it (O2)."""
+        if self.is_closed and self._writer_is_ended and self._readers.is_empty:
+            self.watch.stop()
+            if self._checkpointer is None or self._checkpointer.is_closed:
+                self._presence.release(self._readers)
 
     def close_at_exit(self, deadline: float) -> None:
         """Close everything, up to *deadline*; at once where the calling thread holds what would be waited for."""

@@ -149,11 +149,10 @@ class Database(Reading):
             WriteTimeout: the turn did not come within *timeout_s* seconds; nothing ran.
             NestedWrite: this thread is writing already; use its transaction and its ``savepoint()``.
         """
-        writer, watch = self._for_writing(), self._core.watch
-        assert watch is not None, "a database for writing has it"
+        writer = self._for_writing()
         timeout_s = clock.duration(timeout_s, self.config.write_timeout_s)
         hold_s = clock.duration(hold_s, self.config.hold_s)
-        return HeldTransaction(writer, timeout_s, hold_s, watch, self)
+        return HeldTransaction(writer, timeout_s, hold_s, self._core.watch, self)
 
     def unsafe_connection(self, *, timeout_s: float | None = None) -> AbstractContextManager[apsw.Connection]:
         """Give the calling thread the write turn, and an APSW connection that nothing guards, for a ``with`` block.
@@ -163,11 +162,10 @@ class Database(Reading):
 
         Raises as `transaction`.
         """
-        writer, watch = self._for_writing(), self._core.watch
-        assert watch is not None, "a database for writing has it"
+        writer = self._for_writing()
         timeout_s = clock.duration(timeout_s, self.config.write_timeout_s)
         connect = partial(_connect, self.path, self.config, self._durability, read_only=False)
-        return UnsafeConnection(writer, timeout_s, connect, watch, self)
+        return UnsafeConnection(writer, timeout_s, connect, self._core.watch, self)
 
     # --- the file
 

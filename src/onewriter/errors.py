@@ -185,7 +185,10 @@ class QueueFull(_Held):
 
 
 class StatementTimeout(OperationalError):
-    """The request's work inside SQLite took longer than ``Config.statement_timeout_s`` and was rolled back."""
+    """The request's work inside SQLite took longer than ``Config.statement_timeout_s`` and was rolled back.
+
+    Or a read kept its snapshot for longer than ``Config.reader_age_max_s``, be it at work or not.
+    """
 
 
 class OutcomeUnknown(OperationalError):

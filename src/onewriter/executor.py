@@ -81,6 +81,7 @@ class Executor(Handle):
         )
         self._statement_timeout_s = config.statement_timeout_s
         self._read_timeout_s = config.read_timeout_s
+        self._reader_age_max_s = config.reader_age_max_s
         self._left_s = clock.NEVER  # of the request's time inside SQLite
         self._begun = False  # a transaction is open, as far as we know
         self.unended = False  # a statement was begun, and its end not looked at (N3)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from . import clock
 from .connection import Connection
 from .errors import MisuseError
-from .opened import Closing, OpenBlob, OpenCursor
 from .parameters import Params
 from .requests import call_back
 from .results import Result
-from .rows import Plain, Row
+from .sources import GatedSource
 from .transaction import Transaction
 from .turns import Turn
 from .watch import Watch
@@ -22,100 +21,35 @@ from .writer import Writer
 if TYPE_CHECKING:
     import apsw
 
-T = TypeVar("T")
 
-
-class TurnSource:
+class TurnSource(GatedSource):
     """The connection for as long as a turn is not over; what a `Transaction` of it goes through."""
 
-    __slots__ = ("_connection", "_turn")
-
-    def __init__(self, turn: Turn, connection: Connection) -> None:
-        """Run everything on *connection*, which *turn* has."""
-        self._turn = turn
-        self._connection = connection
-
-    @property
-    def inherited(self) -> bool:
-        """Whether this is a forked child, and it is the parent's."""
-        return self._connection.inherited
-
-    def check_own(self) -> None:
-        """Refuse, in a forked child, what is the parent's."""
-        self._connection.check_own()
-
-    def rows(self, sql: str, params: Params) -> list[Row]:
-        """Run one statement to its end and return its rows."""
-        return self._turn.run(lambda: self._connection.rows(sql, params))
-
-    def first(self, sql: str, params: Params) -> Row | None:
-        """Run one statement as far as its first row, and return that."""
-        return self._turn.run(lambda: self._connection.first(sql, params))
-
-    def named_rows(self, sql: str, params: Params) -> tuple[list[Plain], tuple[str, ...]]:
-        """Run one statement to its end; return its rows and, where there are any, the names of its columns."""
-        return self._turn.run(lambda: self._connection.named_rows(sql, params))
-
-    def open_cursor(self, sql: str, params: Params) -> OpenCursor:
-        """Begin one statement whose rows are fetched one by one."""
-        return self._turn.run(lambda: self._connection.open_cursor(sql, params))
-
-    def open_blob(self, table: str, column: str, rowid: int, *, writable: bool) -> OpenBlob:
-        """Open one value for reading, or writing, piece by piece."""
-        return self._turn.run(lambda: self._connection.open_blob(table, column, rowid, writable=writable))
-
-    @property
-    def opened(self) -> object:
-        """What stayed open between two calls; false where nothing did."""
-        return self._connection.opened if not self._turn.over else None
-
-    def close_opened(self) -> None:
-        """Close what stayed open between two calls; the end of the turn has done so too."""
-        with self._turn.gate:
-            if not self._turn.over:
-                self._connection.close_opened()
-
-    def shut(self, opened: Closing) -> None:
-        """Close what stayed open between two calls; the end of the turn has done so too."""
-        with self._turn.gate:
-            if not self._turn.over:
-                opened.close()
-
-    def run(self, work: Callable[[], T]) -> T:
-        """Do *work*, a step of what is open."""
-        return self._turn.run(work)
+    __slots__ = ()
 
     def execute(self, sql: str, params: Params) -> Result:
         """Run one statement to its end and say what it did."""
-        return self._turn.run(lambda: self._connection.execute(sql, params))
+        return self._gate.run(self._connection.execute, sql, params)
 
     def execute_many(self, sql: str, many: Iterable[Params]) -> Result:
         """Run one statement once for each of *many*."""
-        return self._turn.run(lambda: self._connection.execute_many(sql, many))
-
-    @property
-    def killed_by(self) -> BaseException | None:
-        """What ended the transaction under its user, but for the end of the turn, which the next call tells."""
-        return self._connection.killed_by if not self._turn.over else None
+        return self._gate.run(self._connection.execute_many, sql, many)
 
     def killer(self) -> BaseException | None:
         """Return what ended the transaction under its user, but for the end of the turn, which the next call tells."""
-        with self._turn.gate:
-            return None if self._turn.over else self._connection.killer()
+        return self._gate.unless_over(self._connection.killer)
 
     def save_within(self) -> str:
         """Set a savepoint, and return its name."""
-        return self._turn.run(self._connection.save_within)
+        return self._gate.run(self._connection.save_within)
 
     def release(self, name: str) -> None:
         """Keep what was done since the savepoint *name*."""
-        self._turn.run(lambda: self._connection.release(name))
+        self._gate.run(self._connection.release, name)
 
     def go_back(self, name: str) -> None:
-        """Undo what was done since the savepoint *name*."""
-        with self._turn.gate:
-            if not self._turn.over:  # the turn's end has undone it
-                self._connection.go_back(name)
+        """Undo what was done since the savepoint *name*; the turn's end has undone it too."""
+        self._gate.unless_over(self._connection.go_back, name)
 
 
 class HeldTransaction:

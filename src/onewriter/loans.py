@@ -1,77 +1,51 @@
-"""Who has a reader: since when, and for what; and who waits for one.
-
-Whether a thread has ended is told by its mark, an object that lives in the thread's own storage and so dies with it.
-``Thread.is_alive`` is not asked: an interrupt in it has Python take the thread for ended, for ever, and of a thread
-that another library started it knows nothing.
-"""
+"""Who has a reader: since when, and for what; and who waits for one."""
 
 from __future__ import annotations
 
 import threading
-import weakref
 from typing import Any, Final, TypeAlias
 
+from .blocks import Block
 from .locks import closed_lock
+from .marks import is_mark_of_this_thread, name_of_thread
 
-
-class Mark:
-    """One thread, for as long as it lives."""
-
-    __slots__ = ("__weakref__", "name")
-
-    def __init__(self, name: str) -> None:
-        """Mark the thread *name*."""
-        self.name = name
-
-
-def _name_of(ident: int) -> str:
-    return next((each.name for each in threading.enumerate() if each.ident == ident), f"thread {ident}")
-
-
-class _Here(threading.local):
-    def __init__(self) -> None:
-        self.mark = Mark(
-            _name_of(threading.get_ident())
-        )  # no `current_thread`, which would make one for a stranger
-
-
-# The thread's identifier; since when; for which SQL; and its mark, where it is for a block, which may be left open.
+# The thread's identifier; since when; for which SQL; and the block that it is for, if it is for one.
 # A plain tuple: one is made for each query, and it is the lending itself (`readers`, R2).
-Loan: TypeAlias = tuple[int, float, str, weakref.ref[Mark] | None]
+Loan: TypeAlias = tuple[int, float, str, Block | None]
 
-_here = _Here()
 _SHOWN_MAX: Final = 80
-
-
-def mark_of_this_thread() -> weakref.ref[Mark]:
-    """Return what tells whether the calling thread lives."""
-    return weakref.ref(_here.mark)
 
 
 def is_of_this_thread(loan: Loan) -> bool:
     """Whether the calling thread has it; an identifier comes again when its thread has ended."""
-    return loan[0] == threading.get_ident() and (loan[3] is None or loan[3]() is _here.mark)
+    return loan[0] == threading.get_ident() and (loan[3] is None or is_mark_of_this_thread(loan[3].mark))
 
 
 def is_of_the_dead(loan: Loan) -> bool:
     """Whether its thread has ended in the middle of its block."""
-    return loan[3] is not None and loan[3]() is None
+    return loan[3] is not None and loan[3].mark() is None
 
 
 def name_of(loan: Loan) -> str:
     """Return the name of its thread."""
-    mark = None if loan[3] is None else loan[3]()
+    mark = None if loan[3] is None else loan[3].mark()
     if mark is not None:
         return mark.name
     if loan[3] is not None:
         return "a thread that ended"
-    return _name_of(loan[0])
+    return name_of_thread(loan[0])
 
 
 def purpose_of(loan: Loan) -> str:
-    """Return what it is for, on one line, and not all of a long one."""
-    text = " ".join(str(loan[2]).split())  # a caller's SQL that was not checked yet may be anything
+    """Return what it is for at this moment, on one line, and not all of a long one."""
+    what: object = loan[2] if loan[3] is None else loan[3].doing
+    text = " ".join(str(what).split())  # a caller's SQL that was not checked yet may be anything
     return text if len(text) <= _SHOWN_MAX else text[:_SHOWN_MAX] + "..."
+
+
+def described(loan: Loan) -> str:
+    """Return who has it, and for what."""
+    return f"{name_of(loan)}: {purpose_of(loan)}"
 
 
 class Waiter:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from . import clock, converters
 from .connection import Connection
-from .errors import Error, ReadTimeout
+from .errors import Error, ReadTimeout, StatementTimeout
 from .handle import LOCKED
 from .parameters import Params
 from .rows import Plain, Row
-from .samples import Spread
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -40,6 +38,12 @@ class ReadingConnection(Connection):
         self.asked_at = clock.now()
         self._limit = (self.asked_at, deadline)
 
+    def begin_read(self, deadline: float) -> bool:
+        """Begin a read transaction and fix its snapshot, which may grow old from now on; False as `Connection`'s."""
+        begun = super().begin_read(deadline)
+        self.hold_until = clock.now() + self._reader_age_max_s
+        return begun
+
     def wait_again(self) -> bool:
         """Wait a moment for others' locks; False where the deadline has passed."""
         self._set_limits()
@@ -57,8 +61,17 @@ class ReadingConnection(Connection):
         """Outside a transaction, have the limits counted from the request's beginning; asked when something lasts."""
         if not self._begun and self.asked_at:
             self.stop_at = self.asked_at + self._statement_timeout_s
+            self.hold_until = self.asked_at + self._reader_age_max_s
             asked_at, deadline = self._limit
             self.busy_until = deadline if asked_at == self.asked_at else self.asked_at + self._read_timeout_s
+
+    def too_old(self) -> str:
+        """Say that the read has kept its snapshot for too long."""
+        return (
+            f"{self.path}: the read was ended, since it had been open for longer than Config.reader_age_max_s "
+            f"({self._reader_age_max_s:.3g} s) and kept the WAL from starting over: read in several shorter ones, or "
+            "allow more"
+        )
 
     def locked_out(self) -> ReadTimeout:
         """Return the error for a file that another connection keeps locked."""
@@ -99,6 +112,15 @@ class ReadingConnection(Connection):
         return (
             super().named_rows(sql, params) if self._begun else self._at_once(self._named_rows, sql, params)
         )
+
+    def _ours(self, error: BaseException, sql: object, params: Params) -> BaseException:
+        ours = super()._ours(error, sql, params)
+        if isinstance(ours, StatementTimeout) and self.hold_until < min(self.stop_at, clock.now()):
+            msg = f"{self.too_old()} (in: {sql})"
+            return StatementTimeout(
+                msg, ran=ours.ran, sql=ours.sql, code=ours.code, extended_code=ours.extended_code
+            )
+        return ours
 
     def _at_once(self, fetch: Callable[[str, Params], T], sql: str, params: Params) -> T:
         params = self._check(sql, params)
@@ -157,15 +179,3 @@ class Reader:
             connection.close()
             self.connection = None
             self.retries += connection.busy_retries
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReaderStats:
-    """The readers at one moment; durations in seconds."""
-
-    readers_idle: int
-    readers_lent: int
-    read_wait_s: Spread
-    busy_retries: int
-    oldest_reader_s: float
-    oldest_reader: str | None

@@ -19,6 +19,8 @@ R7  A thread that holds every reader itself is told so at once: nobody else coul
 R8  An interrupt (Ctrl-C, a signal handler that raises) may end any method here after any of its steps: `end` then finds
     by the loan whatever had become of it, and does no harm a second time.
 R9  A reader whose thread ended in the middle of a block is taken back by who needs one.
+R10 A block that grows old is ended under its gate by the watch, and its reader stays lent. Who gives that back, or
+    takes it back, claims the block before he touches the connection (`blocks`, E3).
 
 Guards: ``holders`` by R2, an entry being added by whoever has the loan, or by who hands over, and deleted by whoever
 has it (or R9, under the lock). Everything else is written under ``_lock``, which is never held while a connection is
@@ -36,10 +38,13 @@ from pathlib import Path
 from typing import Final
 
 from . import clock
-from .errors import DatabaseClosed, NestedRead, ReadTimeout
-from .loans import Loan, Waiter, is_of_the_dead, is_of_this_thread, mark_of_this_thread, name_of, purpose_of
+from .blocks import Block
+from .errors import DatabaseClosed, NestedRead
+from .gates import ENDED
+from .lent import Lent, ReaderStats, all_lent, oldest, stats_of
+from .loans import Loan, Waiter, is_of_the_dead, is_of_this_thread, purpose_of
 from .locks import closed_lock, is_mine, let_go, wake_up
-from .reader import Reader, ReaderStats, ReadingConnection
+from .reader import Reader, ReadingConnection
 from .samples import Samples
 
 _log = logging.getLogger(__name__)
@@ -75,6 +80,10 @@ class Readers:
         # By a thread's identifier, when it gave back last while others waited (R5).
         self._left: dict[int, float] = {}
         self._closed = self._forked = False
+        self.at_block: Callable[[float], object] = (
+            float  # told when a new snapshot is too old; does nothing yet
+        )
+        self.at_end: Callable[[], object] = float  # called when all are closed; does nothing yet
         self._waits = Samples()
         self.count_free = self._waits.count_none
         self._emptied = closed_lock()  # news that nothing is lent after the close
@@ -130,6 +139,8 @@ class Readers:
             reader = self._readers[0]
             for reader, held in list(self.holders.items()):
                 if held is loan:
+                    if loan[3] is not None:
+                        loan[3].claim(ENDED)  # R10
                     reader.clean()
                     self.give_back(reader)
                     return
@@ -140,9 +151,9 @@ class Readers:
             raise
 
     @contextmanager
-    def lend(self, deadline: float, what: str) -> Generator[ReadingConnection]:
-        """Lend a reader for the length of a block, which is for *what*; raises as `borrow`."""
-        loan: Loan = (threading.get_ident(), clock.now(), what, mark_of_this_thread())
+    def lend(self, deadline: float, block: Block) -> Generator[ReadingConnection]:
+        """Lend a reader for the length of *block*; raises as `borrow`."""
+        loan: Loan = (threading.get_ident(), clock.now(), block.doing, block)
         try:
             try:
                 reader = self.borrow(loan, deadline)
@@ -206,28 +217,22 @@ class Readers:
         """Whether the calling thread has a reader: to wait for that one would be to wait for itself."""
         return is_mine(self._lock) or any(is_of_this_thread(loan) for _, loan in self._lent())
 
+    def loans(self) -> list[Loan]:
+        """Return what is lent at this moment."""
+        return [loan for _, loan in self._lent()]
+
     def oldest(self) -> tuple[str, float] | None:
-        """Return who has had a reader longest, with what, and since when."""
-        oldest = min(self._lent(), key=_since, default=None)
-        return None if oldest is None else (f"{name_of(oldest[1])}: {purpose_of(oldest[1])}", _since(oldest))
+        """Return the read that has kept its snapshot longest, and with it the WAL: who and for what, and since when.
+
+        That is a moment of the monotonic clock, in seconds. None where nobody reads, but in blocks that were ended.
+        """
+        return oldest(self._lent())
 
     def stats(self) -> ReaderStats:
         """Return the state of this moment."""
-        lent = self._lent()
-        oldest = min(lent, key=_since, default=None)
-        opened = [(each, each.connection) for each in self._readers if each.connection is not None]
-        held = {reader for reader, _ in lent}
         with self._lock:
             waits = self._waits.spread()
-        return ReaderStats(
-            readers_idle=sum(reader not in held for reader, _ in opened),
-            readers_lent=len(lent),
-            read_wait_s=waits,
-            busy_retries=sum(reader.retries for reader in self._readers)
-            + sum(connection.busy_retries for _, connection in opened),
-            oldest_reader_s=clock.now() - _since(oldest) if oldest else 0.0,
-            oldest_reader=name_of(oldest[1]) if oldest else None,
-        )
+        return stats_of(self._readers, self._lent(), waits)
 
     # --- inside
 
@@ -280,7 +285,7 @@ class Readers:
         with self._lock:
             self._serve()
             if waiter.reader is None and clock.now() >= deadline:  # the state is asked, under the lock
-                raise self._timed_out(waiter.loan)
+                raise all_lent(self._path, self._lent(), waiter.loan)
             found: Reader | None = waiter.reader
             return found
 
@@ -336,6 +341,8 @@ class Readers:
                 if self.holders.get(reader) is not loan:
                     return  # another was quicker
                 self.holders[reader] = mine
+            if loan[3] is not None:
+                loan[3].claim(ENDED)  # R10
             reader.discard()
             _log.warning(
                 "%s: a thread ended with a reader, for %s: it was taken back", self._path, purpose_of(loan)
@@ -377,8 +384,9 @@ class Readers:
     def _tell_if_empty(self) -> None:
         if self.is_empty:
             wake_up(self._emptied)
+            self.at_end()
 
-    def _lent(self) -> list[tuple[Reader, Loan]]:
+    def _lent(self) -> list[Lent]:
         return [(reader, loan) for reader, loan in list(self.holders.items()) if loan is not _CLOSED]
 
     def _check_open(self) -> None:
@@ -387,16 +395,3 @@ class Readers:
 
     def _refusal(self) -> DatabaseClosed:
         return DatabaseClosed(f"{self._path} is closed")
-
-    def _timed_out(self, loan: Loan) -> ReadTimeout:
-        now = clock.now()
-        held = "; ".join(
-            f"{name_of(each[1])} for {now - _since(each):.3g} s, with {purpose_of(each[1])}"
-            for each in self._lent()
-        )
-        msg = f"{self._path}: no reader came free in {now - loan[1]:.3g} s; all {len(self._readers)} are held: {held}"
-        return ReadTimeout(msg, held_by="line")
-
-
-def _since(lent: tuple[Reader, Loan]) -> float:
-    return max(lent[1][1], lent[0].lent_at)

@@ -14,15 +14,18 @@ from typing import Any, Final, LiteralString, TypeVar, overload
 from typing_extensions import TypeForm
 
 from . import clock, queries
+from .blocks import Block
 from .config import Config
 from .errors import DatabaseClosed, ForkedDatabase, NestedRead
 from .loans import Loan
+from .marks import mark_of_this_thread
 from .parameters import Params
 from .presence import Presence
 from .reader import ReadingConnection
 from .readers import Readers
 from .requests import check_finished, check_function
 from .rows import Row
+from .sources import GatedSource
 from .transaction import ReadTransaction
 from .values import SQL, Value
 
@@ -85,6 +88,7 @@ class Reading:
             ReadTimeout: no reader came free in time; nothing ran.
             RowMismatch: a row does not fit *into*.
             ForbiddenStatement: the statement would write.
+            StatementTimeout: it ran for longer than ``Config.statement_timeout_s`` or ``Config.reader_age_max_s``.
             NestedRead: this thread is writing (ask its transaction), or holds every reader itself.
         """
         if into is None:
@@ -158,7 +162,10 @@ class Reading:
         return self._ask(ask, sql, params, timeout_s)
 
     def read(self, work: Callable[[ReadTransaction], T], *, timeout_s: float | None = None) -> T:
-        """Run *work* on one snapshot of the database and return its result; raises as `query`."""
+        """Run *work* on one snapshot of the database and return its result; raises as `query`.
+
+        *work* may keep the snapshot for ``Config.reader_age_max_s``, as by `read_transaction`.
+        """
         check_function(work)
         with self._snapshot(timeout_s, "a read function") as transaction:
             value = work(transaction)
@@ -171,6 +178,8 @@ class Reading:
         """Open a snapshot of the database for the length of a ``with`` block; raises as `query`.
 
         The snapshot is fixed at the beginning of the block. While it is open the WAL cannot start over: keep it short.
+        Past ``Config.reader_age_max_s`` it is ended, whether a statement runs or not, and the block's next call is a
+        `StatementTimeout`; leaving the block raises nothing for that.
         """
         return self._snapshot(timeout_s, "a read transaction")
 
@@ -199,7 +208,7 @@ class Reading:
         """Iterate over the rows of one statement, one by one, for the length of a ``with`` block; raises as `query`.
 
         All rows are of one snapshot, and no more than one is in memory. The block keeps one of the readers, and while
-        it is open the WAL cannot start over.
+        it is open the WAL cannot start over: it may be so for ``Config.reader_age_max_s``, as by `read_transaction`.
         """
         with (
             self._snapshot(timeout_s, sql) as transaction,
@@ -272,10 +281,13 @@ class Reading:
     def _snapshot(self, timeout_s: float | None, what: str) -> Generator[ReadTransaction]:
         deadline = clock.deadline(timeout_s, self.config.read_timeout_s)
         self._check_not_writing()
-        with self._readers.lend(deadline, what) as connection:
+        block = Block(what, mark_of_this_thread())
+        with self._readers.lend(deadline, block) as connection:
             if not connection.begin_read(deadline):
                 raise connection.locked_out()
-            transaction = ReadTransaction(connection)
+            block.open(connection)
+            self._readers.at_block(block.ends_at)
+            transaction = ReadTransaction(GatedSource(block, connection))
             try:
                 yield transaction
             finally:
@@ -283,7 +295,8 @@ class Reading:
 
     def _lend(self, what: str) -> contextlib.AbstractContextManager[ReadingConnection]:
         self._check_not_writing()
-        return self._readers.lend(clock.now() + self.config.read_timeout_s, what)
+        block = Block(what, mark_of_this_thread())
+        return self._readers.lend(clock.now() + self.config.read_timeout_s, block)
 
     def _check_not_writing(self) -> None:
         self._check_usable()

@@ -28,8 +28,10 @@ class Stats:
         read_wait_s: from the call to having a reader.
         busy_retries: how often SQLite said busy to us, and nobody else heard.
         wal_bytes: size of the ``-wal`` file.
-        oldest_reader_s: how long the reader that is in use longest has been.
-        oldest_reader: the name of its thread, or None.
+        oldest_reader_s: how long the read that has kept its snapshot longest has done so. It keeps the WAL from
+            starting over.
+        oldest_reader: the name of its thread and its SQL, in a block that of the statement it ran last; None where
+            nobody reads.
     """
 
     pending: int

@@ -37,6 +37,7 @@ class Rows(Generic[T_co]):
 
         Raises:
             TransactionEnded: the block, or the transaction that it belongs to, has ended.
+            StatementTimeout: it took too long, or its snapshot was kept for longer than ``Config.reader_age_max_s``.
             RowMismatch: the row does not fit.
             WrongThread: it is another thread's.
         """

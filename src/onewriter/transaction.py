@@ -94,6 +94,8 @@ class ReadTransaction:
         Raises:
             RowMismatch: a row does not fit *into*.
             TransactionEnded, WrongThread: see the module.
+            StatementTimeout: it ran too long, or a read has kept its snapshot for longer than
+                ``Config.reader_age_max_s``.
         """
         return queries.all_rows(self._use(), sql, params, into)
 

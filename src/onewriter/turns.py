@@ -8,7 +8,7 @@ U3  Nobody waits for ``gate`` while he has the line's lock.
 U4  A turn whose block was left without a word (its thread died, it was entered by hand and forgotten) ends with its
     object. It has no ``__del__``, which an interrupt could strike and be lost in each time that a turn ends well.
 
-States of ``over``, each transition made by `Turn.claim`:
+States of ``over``, each transition made by `Gated.claim`, or as `expire` makes it:
 
     ""  ──leave──> "ended"               the block is left: commit or roll back, then hand on
     ""  ──expire──> why                  the watch: ``hold_s`` is over: roll back, hand on
@@ -24,11 +24,12 @@ from collections.abc import Callable
 from functools import partial
 from operator import methodcaller
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 from . import clock
 from .connection import Connection
 from .errors import StatementTimeout, TransactionEnded
+from .gates import ENDED, Gated
 from .helpers import apart
 from .locks import let_go
 from .presence import nested
@@ -37,24 +38,24 @@ from .tickets import State, Ticket, fail
 from .writer import Writer
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 _start_new_thread = _thread.start_new_thread
 
 
-class Turn:
+class Turn(Gated):
     """The role for the length of a block, with no transaction open; `__enter__` returns the connection.
 
     Raises on entering:
         WriteTimeout, NestedWrite, DatabaseClosed: as `Writer.perform`.
     """
 
-    over = ""  # why it can be used no more; written under gate (U1)
     _ticket: Ticket[Request] | None = None
 
     def __init__(self, writer: Writer, timeout_s: float) -> None:
         """Wait for the role up to *timeout_s* seconds."""
+        super().__init__()
         self.since = 0.0  # when the role came
         self.hold_until = clock.NEVER
-        self.gate = threading.RLock()  # re-entrant only so that what an interrupt left held can be let go
         self.writer = writer
         self._timeout_s = timeout_s
 
@@ -120,7 +121,7 @@ class Turn:
                 connection.check_own()
             return  # a forked child that came out of its parent's block: nothing here is its own
         try:
-            if self.claim("ended"):
+            if self.claim(ENDED):
                 writer.forgotten = None
                 self._end(
                     commit=commit
@@ -146,29 +147,18 @@ class Turn:
         finally:
             writer.hand_on(self.ticket)
 
-    def claim(self, why: str) -> bool:
-        """Be the one to end it (U1); False where another was quicker."""
-        with self.gate:
-            if self.over:
-                return False
-            self.over = why
-            return True
-
-    def run(self, call: Callable[[], T]) -> T:
+    def run(self, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """Run *call*, which uses the connection, if the turn is not over (U2).
 
         Raises:
             TransactionEnded: it is.
         """
-        with self.gate:
-            if self.over:
-                raise TransactionEnded(self.over, ran="rolled_back")
-            try:
-                return call()
-            except StatementTimeout as error:
-                if clock.now() < self.hold_until:
-                    raise
-                raise TransactionEnded(self.held_too_long(), ran="rolled_back") from error
+        try:
+            return super().run(call, *arguments)
+        except StatementTimeout as error:
+            if clock.now() < self.hold_until:
+                raise
+            raise TransactionEnded(self.held_too_long(), ran="rolled_back") from error
 
     def held_too_long(self) -> str:
         """Say that the turn was held longer than it may be."""
@@ -196,7 +186,7 @@ class Turn:
 
     def abort(self) -> None:
         """End it after an interrupt of `leave`, which alone says "ended"; on a thread of its own."""
-        if self.claim("the turn was interrupted") or self.over == "ended":
+        if self.claim("the turn was interrupted") or self.is_left:
             self.writer.rescue(self.ticket)
 
     def _let_go(self) -> None:

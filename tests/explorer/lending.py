@@ -4,6 +4,7 @@ query    one statement           timed    one that may time out while it waits
 twice    two, one after another  block    a read transaction with a statement
 nested   a read transaction with a query beside it, which needs another reader
 close    close, and wait for the end
+watch    find that the snapshots of all blocks are too old, twice
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from typing import Any, cast
 
 import pytest
 
-from onewriter import Config, loans, reading
+from onewriter import Config, blocks, clock, loans, marks, reading
 from onewriter import readers as pools
-from onewriter.errors import DatabaseClosed, NestedRead, ReadTimeout
+from onewriter.errors import DatabaseClosed, NestedRead, ReadTimeout, StatementTimeout, TransactionEnded
 from onewriter.parameters import Params
 from onewriter.presence import Presence
 from onewriter.reader import ReadingConnection
@@ -133,10 +134,12 @@ class Connection:
     def __init__(self, world: World) -> None:
         """Be open, with nothing begun."""
         self._world = world
+        self._key = world.new_key()
         self._user: Thread | None = None
         self._begun = False
         self.is_closed = False
         self.busy_until = self.stop_at = 0.0
+        self.hold_until = 0.0
 
     @contextmanager
     def _use(self) -> Generator[None]:
@@ -149,6 +152,7 @@ class Connection:
         self._user = me
         try:
             self._world.point()
+            self._world.touch(self._key, Touch.WRITE)  # two uses never commute
             yield
         finally:
             self._user = None
@@ -173,8 +177,16 @@ class Connection:
 
     def recover(self) -> None:
         """Roll back."""
+        self.rollback()
+
+    def rollback(self) -> None:
+        """Roll back."""
         with self._use():
             self._begun = False
+
+    def too_old(self) -> str:
+        """Say so."""
+        return "too old"
 
     def close_opened(self) -> None:
         """Do nothing."""
@@ -211,7 +223,7 @@ class LendingRun:
         for number, kind in enumerate(case.kinds):
             fine = case.strike and number == 0
             thread = world.spawn(NAMES[number], partial(self._ask, NAMES[number], kind), fine=fine)
-            thread.api = SimpleNamespace(mark=loans.Mark(thread.name))
+            thread.api = SimpleNamespace(mark=marks.Mark(thread.name))
         if case.strike:
             world.interrupt(world.threads[0])
 
@@ -229,7 +241,7 @@ class LendingRun:
         try:
             self._do(kind)
             self.outcomes[name] = "done"
-        except (ReadTimeout, DatabaseClosed, NestedRead) as error:
+        except (ReadTimeout, DatabaseClosed, NestedRead, StatementTimeout, TransactionEnded) as error:
             self.outcomes[name] = type(error).__name__
         except Strike:
             self.outcomes[name] = "struck"
@@ -239,6 +251,12 @@ class LendingRun:
             self.reading._closed = True
             if not self.pool.close(FOREVER_S):
                 self.world.faults.append("close returned, and a reader is lent")
+        elif kind == "watch":
+            for _ in range(2):
+                for loan in self.pool.loans():
+                    block = loan[3]
+                    if block is not None and not block.over and block.ends_at < FOREVER_S:
+                        block.expire()
         elif kind == "block":
             with self.reading.read_transaction() as tx:
                 tx.query_one("SELECT 1")
@@ -273,6 +291,8 @@ class LendingRun:
         if kind == "nested" and self.case.readers_max == 1:
             return {"NestedRead", "DatabaseClosed"} if "close" in self.case.kinds else {"NestedRead"}
         allowed = {"done", "ReadTimeout"} if kind == "timed" else {"done"}
+        if kind == "block" and "watch" in self.case.kinds:
+            allowed = {"done", "StatementTimeout"}
         return allowed | {"DatabaseClosed"} if "close" in self.case.kinds and kind != "close" else allowed
 
     def _order(self) -> Iterator[str]:
@@ -295,18 +315,18 @@ class _Here:
     """The storage of the running thread."""
 
     @property
-    def mark(self) -> loans.Mark:
+    def mark(self) -> marks.Mark:
         """What lives as long as it."""
         me = here().current
         assert me is not None, "a logical thread"
-        return cast("loans.Mark", cast("SimpleNamespace", me.api).mark)
+        return cast("marks.Mark", cast("SimpleNamespace", me.api).mark)
 
 
 @contextmanager
 def faked_pool(*, looks: bool) -> Generator[pytest.MonkeyPatch]:
     """Have the pool run on logical threads for a block."""
     with faked() as patch:
-        for module in (loans, pools):
+        for module in (loans, marks, pools):
             patch.setattr(module, "threading", threading_of(module))
         patch.setattr(reading, "monotonic", now_of_thread)
         patch.setattr(reading, "get_ident", threading_of(reading).get_ident)
@@ -316,12 +336,15 @@ def faked_pool(*, looks: bool) -> Generator[pytest.MonkeyPatch]:
         patch.setattr(pools, "_LOOK_S", SOON_S if looks else FOREVER_S)
         patch.setattr(pools, "_LOOK_S_MAX", SOON_S if looks else FOREVER_S)
         patch.setattr(pools, "Waiter", _Waiter)
-        patch.setattr(loans, "_here", _Here())
+        patch.setattr(marks, "_here", _Here())
         for owner, name, watched in (
             (Readers, "watched", Watched(default=False, is_point=True)),
             (Readers, "_closed", Watched(default=False, is_point=True)),
             (_Waiter, "reader", _Served(None, is_point=True)),
             (_Waiter, "refused", Watched(default=False, is_point=True)),
+            (blocks.Block, "is_due", Watched(default=False, is_point=True)),
+            (blocks.Block, "over", Watched("", is_point=True)),
+            (blocks.Block, "ends_at", Watched(clock.NEVER, is_point=True)),
         ):
             watched.name(name)
             patch.setattr(owner, name, watched, raising=False)

@@ -19,6 +19,7 @@ from onewriter import (
     batch,
     clock,
     futures,
+    gates,
     helpers,
     line,
     locks,
@@ -33,7 +34,20 @@ from tests.explorer.watched import Arrival, Watched, WatchedDeque
 from tests.explorer.world import Thread, here
 
 T = TypeVar("T")
-MODULES = (background, batch, futures, helpers, line, locks, presence, tickets, transaction, turns, writer)
+MODULES = (
+    background,
+    batch,
+    futures,
+    gates,
+    helpers,
+    line,
+    locks,
+    presence,
+    tickets,
+    transaction,
+    turns,
+    writer,
+)
 
 
 class _FakeSeat(tickets.Seat[T]):

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from onewriter.blocks import Block
 from onewriter.loans import Loan
 from onewriter.reader import Reader
 from onewriter.readers import Readers
 from tests.explorer.lending import LendingCase, draw, search
 from tests.explorer.search import Broken
 
-KINDS = ("query", "query", "twice", "timed", "block", "nested")
+KINDS = ("query", "query", "twice", "timed", "block", "block", "watch", "nested")
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,8 @@ KINDS = ("query", "query", "twice", "timed", "block", "nested")
         LendingCase(("timed", "close")),
         LendingCase(("block", "close")),
         LendingCase(("close", "close")),
+        LendingCase(("block", "watch")),
+        LendingCase(("block", "watch"), strike=True, looks=True),
         LendingCase(("nested", "query"), readers_max=2),
         LendingCase(("query", "query"), strike=True, looks=True),
         LendingCase(("block", "query"), strike=True, looks=True),
@@ -36,6 +39,19 @@ KINDS = ("query", "query", "twice", "timed", "block", "nested")
 )
 def test_two_threads(case: LendingCase) -> None:
     """Nobody shares a connection, is forgotten or overtaken, whatever the order."""
+    assert search(case) > 0
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        LendingCase(("block", "query", "watch")),
+        LendingCase(("block", "close", "watch")),
+    ],
+    ids=str,
+)
+def test_a_block_that_is_ended_from_outside(case: LendingCase) -> None:
+    """Its connection is used by one thread at a time, and the reader comes back clean to who waits."""
     assert search(case) > 0
 
 
@@ -104,12 +120,34 @@ def _plant_takes_what_is_lent(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Readers, "_serve", serve)
 
 
+def _plant_leaves_without_a_word(patch: pytest.MonkeyPatch) -> None:
+    """Who gives a block's reader back does not claim the block first (R10)."""
+
+    def claim(_self: Block, _why: str) -> bool:
+        return True
+
+    patch.setattr(Block, "claim", claim)
+
+
+def _plant_ends_outside_the_gate(patch: pytest.MonkeyPatch) -> None:
+    """The watch ends a block without its gate, under a running call."""
+
+    def expire(self: Block) -> bool:
+        if not self.over:
+            self.end_now()
+        return True
+
+    patch.setattr(Block, "expire", expire)
+
+
 @pytest.mark.parametrize(
     "plant, case",
     [
         (_plant_serves_nobody, LendingCase(("query", "query"))),
         (_plant_watches_late, LendingCase(("query", "query"))),
         (_plant_takes_what_is_lent, LendingCase(("twice", "query", "query"))),
+        (_plant_leaves_without_a_word, LendingCase(("block", "watch"))),
+        (_plant_ends_outside_the_gate, LendingCase(("block", "watch"))),
     ],
 )
 def test_a_planted_fault_is_found(plant: Any, case: LendingCase, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401

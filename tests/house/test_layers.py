@@ -28,7 +28,7 @@ SOURCE = ROOT / "src" / PACKAGE
 LAYERS = (
     ("errors",),
     ("values", "config", "clock", "samples", "locks"),
-    ("files", "presence", "forks", "exits", "helpers", "loans"),
+    ("files", "presence", "forks", "exits", "helpers", "marks", "gates", "blocks", "loans"),
     ("turnfile",),
     ("contenders",),
     ("blockers",),
@@ -44,7 +44,7 @@ LAYERS = (
     ("executor",),
     ("upkeep",),
     ("connection",),
-    ("reader",),
+    ("reader", "lent", "sources"),
     ("queries", "streams", "blobs"),
     ("transaction",),
     ("tickets", "requests", "futures"),
