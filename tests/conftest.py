@@ -27,8 +27,11 @@ hypothesis.settings.load_profile("onewriter")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --seed and --switch-interval."""
+    """Add --seed, --soak and --switch-interval."""
     parser.addoption("--switch-interval", type=float, help="of sys.setswitchinterval, in seconds")
+    parser.addoption(
+        "--soak", type=float, default=4.0, help="how long each soak of several processes lasts, in seconds"
+    )
     parser.addoption("--seed", type=int, help="the seed of random tests; another one every run if not given")
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 import onewriter
-from onewriter import Database, DatabaseClosed, NestedRead, NestedWrite, Transaction, presence
+from onewriter import Database, DatabaseClosed, NestedRead, NestedWrite, Transaction, clock, presence
+from onewriter.helpers import Helper
 from tests.support.children import child
 from tests.support.databases import PATIENT, Held, names, open_items
 from tests.support.steps import LIMIT_S, Call, Steps, calls, wait_until
@@ -341,3 +342,44 @@ def test_opening_that_fails_leaves_nothing(tmp_path: Path) -> None:
     gc.collect()
     assert not _descriptors(tmp_path)
     assert not presence.is_open(tmp_path / "a.db")
+
+
+# --- a thread of the library's own
+
+
+class _LateEvent(threading.Event):
+    """What Python sets when a thread has begun, a moment after the thread has its identifier."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def set(self) -> None:
+        self._steps.mark("named")
+        self._steps.wait_for("go")
+        super().set()
+
+
+def test_a_thread_that_is_about_to_begin_is_waited_for() -> None:
+    """It has its identifier a moment before Python lets it be joined.
+
+    the helper's thread     this thread
+    has its identifier
+                            ends the helper: not by this deadline
+    has begun
+                            ends the helper
+    """
+    steps, done = Steps(), list[str]()
+
+    def work() -> float:
+        done.append("done")
+        return clock.NEVER
+
+    helper = Helper("helper", work)
+    helper._thread._started = _LateEvent(steps)  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
+    helper.start()
+    steps.wait_for("named")
+    assert not helper.end(clock.now())
+    steps.mark("go")
+    assert helper.end(clock.now() + LIMIT_S)
+    assert done

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
 import os
+import socket
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 import onewriter
-from onewriter import Database, ForkedDatabase, WriteTimeout
+from onewriter import Database, ForkedDatabase, Migration, MisuseError, WriteTimeout
 from tests.support.children import child, forked, together
 from tests.support.databases import Held
+from tests.support.steps import LIMIT_S
 from tests.support.stranger import Stranger, may_write
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -169,6 +177,146 @@ def test_a_child_forked_in_the_middle_of_a_write_may_not_open_the_file(tmp_path:
         assert (tmp_path / "b.db").exists()
         assert forked(lambda: onewriter.open(tmp_path / "a.db").query("SELECT name FROM item")) == [("held",)]
 
+
+# --- multiprocessing
+
+CONTEXTS: dict[str, ForkContext | SpawnContext | ForkServerContext] = {
+    "fork": multiprocessing.get_context("fork"),
+    "spawn": multiprocessing.get_context("spawn"),
+    "forkserver": multiprocessing.get_context("forkserver"),
+}
+MIGRATIONS = (
+    Migration(1, "item", "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)"),
+    Migration(2, "first", "INSERT INTO item (name) VALUES ('migrated')"),
+)
+
+
+def _open_and_insert(path: Path, name: str) -> None:
+    with onewriter.open(path, migrations=MIGRATIONS) as db:
+        db.execute("INSERT INTO item (name) VALUES (?)", (name,))
+        assert (name,) in db.query("SELECT name FROM item")
+
+
+def _submit_and_forget(path: Path, name: str) -> None:
+    global forgotten  # noqa: PLW0603 - as a worker keeps its database
+    forgotten = onewriter.open(path, migrations=MIGRATIONS)
+    for number in range(50):
+        forgotten.submit(partial(_insert, f"{name} {number}"))
+
+
+def _insert(name: str, tx: onewriter.Transaction) -> None:
+    tx.execute("INSERT INTO item (name) VALUES (?)", (name,))
+
+
+forgotten: Database | None = None
+
+
+def _in_children(method: str, work: Callable[[Path, str], None], path: Path) -> None:
+    """Do *work* in three children at once, each of which must end well."""
+    context = CONTEXTS[method]
+    children = [context.Process(target=work, args=(path, f"child {number}")) for number in range(3)]
+    for each in children:
+        each.start()
+    try:
+        for each in children:
+            each.join(LIMIT_S)
+            assert each.exitcode == 0
+    finally:
+        for each in children:
+            each.kill()
+            each.join(LIMIT_S)
+            each.close()
+
+
+@pytest.mark.parametrize("method", CONTEXTS)
+@pytest.mark.parametrize("when", ["before", "never"])
+def test_children_of_multiprocessing_open_for_themselves(
+    tmp_path: Path, method: str, when: Literal["before", "never"]
+) -> None:
+    """All at once, whether or not the parent has the file open; each migration runs once."""
+    path = tmp_path / "a.db"
+    told = ["child 0", "child 1", "child 2", "migrated"]
+    if when == "before":
+        with onewriter.open(path, migrations=MIGRATIONS) as db, db.read_transaction():
+            _in_children(method, _open_and_insert, path)
+            db.execute("INSERT INTO item (name) VALUES ('parent')")
+        told.append("parent")
+    else:
+        _in_children(method, _open_and_insert, path)
+    with onewriter.open(path) as db:
+        assert sorted(db.query("SELECT name FROM item", into=str)) == told
+        assert db.check() == []
+
+
+@pytest.mark.parametrize("method", CONTEXTS)
+def test_what_a_child_of_multiprocessing_submitted_is_done_at_its_end(tmp_path: Path, method: str) -> None:
+    """A forked one never comes to Python's own end, where an open database is closed."""
+    _in_children(method, _submit_and_forget, tmp_path / "a.db")
+    with onewriter.open(tmp_path / "a.db") as db:
+        assert db.query_value("SELECT count(*) FROM item") == 1 + 3 * 50
+
+
+def test_a_database_is_not_sent_to_another_process(tmp_path: Path) -> None:
+    """Nor copied; it says what to do instead."""
+    with make(tmp_path / "a.db") as db:
+        process = CONTEXTS["spawn"].Process(target=id, args=(db,))
+        for send in (process.start, lambda: copy.copy(db)):
+            with pytest.raises(MisuseError, match="open the file there"):
+                send()
+
+
+# --- a server that forks its workers
+
+
+def _serve(listener: socket.socket, path: Path, inherited: Database | None) -> None:
+    """Answer two requests, each by a write and a read, in a worker; *inherited* is of no use to it."""
+    if inherited is not None:
+        with pytest.raises(ForkedDatabase):
+            inherited.query("SELECT 1")
+    with onewriter.open(path) as db:
+        for _ in range(2):
+            connection, _address = listener.accept()
+            with connection:
+                db.execute("INSERT INTO item (name) VALUES (?)", (str(os.getpid()),))
+                name = db.query_value("SELECT name FROM item ORDER BY id DESC", into=str)
+                connection.sendall(name.encode())
+
+
+@pytest.mark.parametrize("opened_before", [False, True])
+def test_a_server_that_forks_its_workers(tmp_path: Path, opened_before: bool) -> None:
+    """The parent binds and migrates, each worker opens; a parent that has the database open goes on with its own."""
+    path = tmp_path / "a.db"
+    parents = onewriter.open(path, migrations=MIGRATIONS)
+    if not opened_before:
+        parents.close()
+    workers: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(LIMIT_S)
+        for _ in range(3):
+            pid = os.fork()
+            if pid == 0:
+                status = 1
+                try:
+                    _serve(listener, path, parents if opened_before else None)
+                    status = 0
+                finally:
+                    os._exit(status)
+            workers.append(pid)
+        answers: list[str] = []
+        for _ in range(2 * len(workers)):
+            with socket.create_connection(listener.getsockname(), LIMIT_S) as asked:
+                answers.append(asked.recv(100).decode())
+            if opened_before:
+                parents.execute("INSERT INTO item (name) VALUES ('parent')")
+    assert [os.waitpid(pid, 0)[1] for pid in workers] == [0, 0, 0]
+    assert len(answers) == 6
+    parents.close()
+    with onewriter.open(path) as db:
+        assert db.query_value("SELECT count(*) FROM item") == 1 + 6 + 6 * opened_before
+        assert db.check() == []
+
+
+# --- many at once
 
 _COUNT = """
 import sys, threading

@@ -155,11 +155,6 @@ class Checkpointer:
         """Whether it has no connection at this moment."""
         return self._connection is None
 
-    @property
-    def busy_retries(self) -> int:
-        """How often SQLite said busy to the thread."""
-        return 0 if self._connection is None else self._connection.busy_retries
-
     # --- on the thread
 
     def _work(self) -> float:

@@ -26,8 +26,9 @@ from . import clock
 from .config import Config, Durability
 from .errors import MisuseError, OperationalError
 from .guard import SAVEPOINT, own
-from .handle import BUSY, FIX_SNAPSHOT, LOCKED, STEPS
+from .handle import FIX_SNAPSHOT, LOCKED, STEPS
 from .opened import Closing
+from .samples import Tally
 from .translate import translate
 from .upkeep import Upkeep
 
@@ -51,6 +52,7 @@ class Connection(Upkeep):
         read_only: bool,
         deadline: float,
         immutable: bool = False,
+        heard: Tally | None = None,
     ) -> None:
         """Open the file; the options and what it raises are `Handle`'s."""
         super().__init__(
@@ -60,6 +62,7 @@ class Connection(Upkeep):
             read_only=read_only,
             deadline=deadline,
             immutable=immutable,
+            heard=heard,
         )
         # How many pages this connection has written to the WAL, in the first place: asked at each commit, so without
         # Python code (https://sqlite.org/c3ref/c_dbstatus_options.html#sqlitedbstatuscachewrite).
@@ -88,15 +91,28 @@ class Connection(Upkeep):
         try:
             self._guard.trusted = True
             self._cursor.execute(_BEGIN_WRITE)
-        except BUSY:
-            return False
         except apsw.Error as error:
-            raise translate(error, None, ran="no") from error
+            if not self._begin_again(error):
+                return False
         finally:
             self._guard.trusted = self.waits_for_lock = False
         self._begun = True
         self.killed_by = None
         return True
+
+    def _begin_again(self, error: apsw.Error) -> bool:
+        """Begin a write that was refused with *error*; False where the deadline has passed (`handle`, H2)."""
+        self.waits_for_lock = True
+        while isinstance(error, LOCKED):
+            if not self.wait_again():
+                return False
+            try:
+                self._cursor.execute(_BEGIN_WRITE)
+            except apsw.Error as again:
+                error = again
+            else:
+                return True
+        raise translate(error, None, ran="no") from error
 
     def begin_read(self, deadline: float) -> bool:
         """Begin a read transaction and fix its snapshot; False where locks were in the way past *deadline*."""

@@ -11,14 +11,14 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar
+from typing import TYPE_CHECKING, Any, LiteralString, NoReturn, Self, TypeVar
 
 from . import clock, exits, forks, presence, snapshots
 from . import migrations as migrating
 from .config import Config, Durability
 from .connection import Connection
 from .core import Core
-from .errors import NestedWrite, ReadOnlyDatabase
+from .errors import MisuseError, NestedWrite, ReadOnlyDatabase
 from .interactive import HeldTransaction, UnsafeConnection
 from .migrations import Migration, MigrationStatus
 from .parameters import Params
@@ -27,6 +27,7 @@ from .readers import Readers
 from .reading import Reading
 from .requests import Function, ManyStatements, Request, Statement, check_function
 from .results import Result
+from .samples import Tally
 from .stats import Stats, gather
 from .transaction import Transaction
 from .turns import Turn
@@ -52,14 +53,20 @@ class Database(Reading):
     """
 
     def __init__(
-        self, path: Path, config: Config, durability: Durability, connection: Connection | None
+        self,
+        path: Path,
+        config: Config,
+        durability: Durability,
+        connection: Connection | None,
+        heard: Tally,
     ) -> None:
-        """Made by `open`."""
+        """Made by `open`; all its connections count in *heard* how often SQLite said busy to them."""
         self._durability: Durability = durability
-        connect = partial(_connect_reader, path, config, durability)
+        self._heard = heard
+        connect = partial(_connect_reader, path, config, durability, heard)
         readers = Readers(connect, config.readers_max, path)
         super().__init__(path, config, presence.of(path, readers), readers)
-        connect_writer = partial(_connect, path, config, durability, read_only=False)
+        connect_writer = partial(_connect, path, config, durability, heard, read_only=False)
         self._core = Core(path, self._presence, self._readers, connection, config, connect=connect_writer)
         self._live = self._core.writer  # None once it must not be used: what a call asks first
         forks.register(self)
@@ -164,7 +171,7 @@ class Database(Reading):
         """
         writer = self._for_writing()
         timeout_s = clock.duration(timeout_s, self.config.write_timeout_s)
-        connect = partial(_connect, self.path, self.config, self._durability, read_only=False)
+        connect = partial(_connect, self.path, self.config, self._durability, self._heard, read_only=False)
         return UnsafeConnection(writer, timeout_s, connect, self._core.watch, self)
 
     # --- the file
@@ -252,7 +259,7 @@ class Database(Reading):
     def stats(self) -> Stats:
         """Return the counts of this moment."""
         self._check_own()
-        return gather(self._core.writer, self._readers, self.path)
+        return gather(self._core.writer, self._readers, self._heard, self.path)
 
     @property
     def closed(self) -> bool:
@@ -299,6 +306,11 @@ class Database(Reading):
         state = "closed" if self._closed else "open"
         return f"<onewriter.Database {self.path} {state}>"
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or sent to another process."""
+        msg = f"{self!r} cannot be copied or sent to another process: open the file there"
+        raise MisuseError(msg)
+
     # --- inside
 
     def _perform(
@@ -321,7 +333,9 @@ class Database(Reading):
     def _connection_of_its_own(self, *, read_only: bool) -> contextlib.closing[Connection]:
         self._check_not_writing()
         deadline = clock.now() + self.config.read_timeout_s
-        connection = _connect(self.path, self.config, self._durability, deadline, read_only=read_only)
+        connection = _connect(
+            self.path, self.config, self._durability, self._heard, deadline, read_only=read_only
+        )
         connection.unlimited()
         return contextlib.closing(connection)
 
@@ -333,11 +347,17 @@ class Database(Reading):
         return self._core.disown()
 
 
-def _connect_reader(path: Path, config: Config, durability: Durability, deadline: float) -> ReadingConnection:
-    return ReadingConnection(path, config=config, durability=durability, read_only=True, deadline=deadline)
+def _connect_reader(
+    path: Path, config: Config, durability: Durability, heard: Tally, deadline: float
+) -> ReadingConnection:
+    return ReadingConnection(
+        path, config=config, durability=durability, read_only=True, deadline=deadline, heard=heard
+    )
 
 
 def _connect(
-    path: Path, config: Config, durability: Durability, deadline: float, *, read_only: bool = True
+    path: Path, config: Config, durability: Durability, heard: Tally, deadline: float, *, read_only: bool
 ) -> Connection:
-    return Connection(path, config=config, durability=durability, read_only=read_only, deadline=deadline)
+    return Connection(
+        path, config=config, durability=durability, read_only=read_only, deadline=deadline, heard=heard
+    )

@@ -44,6 +44,7 @@ from .opened import Closing, OpenBlob, OpenCursor, names_of
 from .parameters import Params, check_named, check_row, count_mismatch, misfit, native, parameters
 from .results import Result
 from .rows import Plain, Row, row_class
+from .samples import Tally
 from .translate import is_known, translate
 from .values import check_params
 
@@ -69,6 +70,7 @@ class Executor(Handle):
         read_only: bool,
         deadline: float,
         immutable: bool = False,
+        heard: Tally | None = None,
     ) -> None:
         """Open the file; the options and what it raises are `Handle`'s."""
         super().__init__(
@@ -78,6 +80,7 @@ class Executor(Handle):
             read_only=read_only,
             deadline=deadline,
             immutable=immutable,
+            heard=heard,
         )
         self._statement_timeout_s = config.statement_timeout_s
         self._read_timeout_s = config.read_timeout_s

@@ -27,6 +27,7 @@ _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 TURN = "-turn"  # see `turnfile`
 SIDES = ("-wal", "-shm", "-journal", TURN)
 _LOGS = ("-wal", "-journal")
+_DESCRIPTORS = "/proc/self/fd"
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:
@@ -177,6 +178,30 @@ def size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Return whether both paths lead to the same file, which exists."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def descriptors_of(path: Path) -> set[int]:
+    """Return this process's descriptors of the file at *path*; none where the system lists none (Linux does)."""
+    found: set[int] = set()
+    try:
+        wanted = path.stat()
+        with os.scandir(_DESCRIPTORS) as entries:
+            listed = [int(entry.name) for entry in entries]
+    except OSError:
+        return found
+    for descriptor in listed:
+        with contextlib.suppress(OSError):  # closed since
+            if os.path.samestat(os.fstat(descriptor), wanted):
+                found.add(descriptor)
+    return found
 
 
 def check_readable(path: Path) -> None:

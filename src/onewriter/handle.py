@@ -2,7 +2,8 @@
 
 H1  A handle is used by one thread at a time; the write line or the reader pool sees to it.
 H2  SQLite asks our busy handler before it gives up on a lock, and the handler keeps the deadline of the call. The
-    moments that do not ask it (changing to WAL, the first read during a recovery) are retried here.
+    moments that do not ask it are retried up to the same deadline: the change to WAL, a schema or a WAL that others
+    changed again and again while it was read. All of it is counted, by ``heard``.
 H3  Its own statements are compiled with the guard's trust, under texts that no caller's SQL can have (see `guard`).
 H4  What is no database is found out before anything is changed.
 """
@@ -25,6 +26,7 @@ import apsw
 from . import files, forks
 from .config import Config, Durability
 from .contenders import Contender
+from .descriptors import Account, accounted
 from .errors import (
     CannotOpen,
     Error,
@@ -37,19 +39,22 @@ from .errors import (
 from .guard import Guard, own
 from .parameters import Param, Params, native_value
 from .rows import Plain
+from .samples import Tally
 from .translate import translate
 
 _log = logging.getLogger(__name__)
 SQLITE_LEAST: Final = (3, 51, 3)
 BUSY: Final = (apsw.BusyError, apsw.LockedError)
-LOCKED: Final = (
-    *BUSY,
-    apsw.ProtocolError,
-)  # the last: others came in between too often (https://sqlite.org/rescode.html)
+# The last two: others came in between too often (https://sqlite.org/rescode.html#protocol, #schema).
+LOCKED: Final = (*BUSY, apsw.ProtocolError, apsw.SchemaChangeError)
 FIX_SNAPSHOT: Final = own("PRAGMA schema_version")  # the first read of a transaction fixes what it sees
 
 STEPS: Final = 20_000  # of SQLite's machine between two looks at the clock: a few milliseconds
 _URI: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+# Whoever may only read needs the -shm that a writer makes: without it, or before it has content, he is refused. Where
+# writers come and go that is over in a moment; else it lasts, so the wait for it is short.
+_PASSING: Final = (apsw.CantOpenError, apsw.ReadOnlyError)
+_PASSING_S: Final = 0.25
 _POLL_S: Final = 0.001  # constant, since growing pauses let the newest waiter win
 
 
@@ -87,15 +92,17 @@ class Handle:
         read_only: bool,
         deadline: float,
         immutable: bool = False,
+        heard: Tally | None = None,
     ) -> None:
         """Open and configure; closes again what it opened where that fails.
 
-        With *immutable* the file is read as it lies there, without a lock and without a file beside it.
+        With *immutable* the file is read as it lies there, without a lock and without a file beside it. *heard* counts
+        how often SQLite said busy, for all connections of a database.
         """
         check_sqlite(apsw.sqlite_lib_version())
         self.path = path
         self.inherited = False  # in a forked child: it is the parent's
-        self.busy_retries: int = 0  # how often SQLite said busy here, and nobody else heard
+        self.heard = heard or Tally()  # how often SQLite said busy, and nobody else heard
         self.busy_until = deadline
         self.waits_for_lock = False  # since the last `begin_write` began
         self.turn: Contender | None = (
@@ -107,11 +114,13 @@ class Handle:
         name, flags = str(path), apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
         if immutable:
             name, flags = _immutable(path), _URI
+        self._account = Account(path)
         try:
             self._apsw = apsw.Connection(
                 name, flags=flags, vfs=config.vfs, statementcachesize=config.statement_cache_max
             )
         except (apsw.Error, ValueError) as error:
+            self._account.settle()
             raise _opening(error, path) from error
         forks.register_handle(self)
         try:
@@ -121,23 +130,28 @@ class Handle:
             self._prepare(config, durability)
         except BaseException:
             self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
+            self._account.settle()
             raise
         # Any: a `cast` around each use, for want of better stubs, would be a call itself, several times a write.
         self._cursor: Any = self._apsw.cursor()
 
     def _prepare(self, config: Config, durability: Durability) -> None:
-        try:
-            self._configure(config, durability)
-        except BUSY as error:
-            kind = ReadTimeout if self._guard.read_only else WriteTimeout
-            msg = f"cannot open {self.path}: another connection, not of onewriter, kept it locked past the deadline"
-            raise kind(msg, held_by="stranger") from error
-        except apsw.Error as error:
-            raise _opening(error, self.path) from error
+        passes_until = time.monotonic() + _PASSING_S
+        while True:
+            try:
+                self._configure(config, durability)
+            except LOCKED as error:
+                raise self.locked_out("cannot open ") from error
+            except apsw.Error as error:
+                may_pass = self._guard.read_only and isinstance(error, _PASSING)
+                if not may_pass or time.monotonic() >= passes_until or not self.wait_again():
+                    raise _opening(error, self.path) from error
+            else:
+                return
 
     def _configure(self, config: Config, durability: Durability) -> None:
         self._apsw.set_busy_handler(self._keep_waiting)  # again: a busy_timeout of on_connect replaces it
-        run = self._apsw.execute
+        run = self._retry  # even a setting may make SQLite read the schema
         run(f"PRAGMA cache_size = -{config.cache_bytes // 1024}")
         run(f"PRAGMA mmap_size = {config.mmap_bytes}")
         if not self._guard.read_only:
@@ -173,16 +187,24 @@ class Handle:
 
     def wait_again(self) -> bool:
         """Wait a moment for others' locks; False where the deadline has passed (H2)."""
-        self.busy_retries += 1
+        self.heard.add()
         if time.monotonic() >= self.busy_until:
             return False
         time.sleep(_POLL_S * random.uniform(1, 3))  # noqa: S311 - so that starters do not march in step
         return True
 
+    def locked_out(self, what: str = "") -> ReadTimeout | WriteTimeout:
+        """Return the error for a file that another connection keeps locked; *what* was to be done."""
+        kind = ReadTimeout if self._guard.read_only else WriteTimeout
+        msg = (
+            f"{what}{self.path}: another connection, not of onewriter, kept the file locked past the deadline"
+        )
+        return kind(msg, held_by="stranger")
+
     # --- callbacks of SQLite, on the thread that uses the handle
 
     def _keep_waiting(self, _tries: int) -> bool:
-        self.busy_retries += 1
+        self.heard.add()
         self.waits_for_lock = True
         if self.turn is not None:
             self.turn.note_lock()
@@ -206,6 +228,7 @@ class Handle:
             self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
         except apsw.Error:
             _log.warning("%s: closing a connection failed", self.path, exc_info=True)
+        self._account.settle()
 
     def shed(self) -> bool:
         """In a forked child: close this copy; False where it is in the middle of a write or of another's call.
@@ -220,9 +243,10 @@ class Handle:
             self._apsw.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
         except apsw.ConnectionClosedError:
-            return True
+            pass
         except apsw.Error:
             return False
+        self._account.settle()
         return True
 
     # --- for the connection built on it
@@ -234,6 +258,21 @@ class Handle:
             return rows
         finally:
             self._guard.trusted = False
+
+    def run_unguarded(self, sql: str, params: Params = ()) -> list[Plain]:
+        """Run one of the library's own statements, whatever it is; its error is translated like a caller's.
+
+        Raises:
+            WriteTimeout, ReadTimeout: outside a transaction, others kept the file locked past ``busy_until``.
+        """
+        while True:
+            try:
+                return self._own(own(sql), params)
+            except apsw.Error as error:
+                if not isinstance(error, LOCKED) or not self._apsw.get_autocommit():
+                    raise translate(error, sql) from error
+                if not self.wait_again():
+                    raise self.locked_out() from error
 
     def _renew_cursor(self) -> None:
         # In this order: an interrupt between the two leaves a cursor that can be used. Closed by code that on_connect
@@ -262,13 +301,14 @@ def check_database(path: Path, vfs: str | None) -> None:
         msg = f"cannot open {path}: file is not a database"
         raise NotADatabase(msg, code="SQLITE_NOTADB", extended_code="SQLITE_NOTADB")
     try:
-        probe = apsw.Connection(_immutable(path), flags=_URI, vfs=vfs)
-        try:
-            probe.execute("PRAGMA schema_version").get  # noqa: B018 - reads the header
-        except apsw.CorruptError:
-            pass
-        finally:
-            probe.close()
+        with accounted(path):
+            probe = apsw.Connection(_immutable(path), flags=_URI, vfs=vfs)
+            try:
+                probe.execute("PRAGMA schema_version").get  # noqa: B018 - reads the header
+            except apsw.CorruptError:
+                pass
+            finally:
+                probe.close()
     except (apsw.Error, ValueError) as error:
         raise _opening(error, path) from error
 

@@ -42,7 +42,8 @@ class Helper:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._starting = threading.Lock()  # of bare threads only, which no interrupt reaches
         self._asked = False  # `start` was called
-        self._begun = closed_lock()  # news that the thread runs
+        self._runs = False  # the thread has begun; its identifier comes a moment before it may be joined
+        self._begun = closed_lock()  # news of that
 
     def start(self) -> None:
         """Start the thread if it was not started yet.
@@ -84,13 +85,13 @@ class Helper:
         self.stop()
         if not self._asked or self.is_here():
             return True
-        if self._thread.ident is None:
+        if not self._runs:
             self.start()  # what was asked of it may wait for it; an interrupt may have come before its start
-            self._begun.acquire(timeout=clock.wait_s(deadline))
-            wake_up(self._begun)  # for the next who waits
-        if self._thread.ident is not None:
+            if self._begun.acquire(timeout=clock.wait_s(deadline)):
+                wake_up(self._begun)  # for the next who waits
+        if self._runs:
             self._thread.join(max(0.0, deadline - clock.now()))
-        return self._thread.ident is not None and not self._thread.is_alive()
+        return self._runs and not self._thread.is_alive()
 
     def _start(self) -> None:
         with self._starting:
@@ -98,6 +99,7 @@ class Helper:
                 self._thread.start()
 
     def _run(self) -> None:
+        self._runs = True
         wake_up(self._begun)
         while self._wanted:
             until = self._work_safely()

@@ -23,7 +23,6 @@ class ReaderStats:
     readers_idle: int
     readers_lent: int
     read_wait_s: Spread
-    busy_retries: int
     oldest_reader_s: float
     oldest_reader: str | None
 
@@ -57,8 +56,6 @@ def stats_of(readers: Sequence[Reader], lent: Sequence[Lent], waits: Spread) -> 
         readers_idle=sum(reader not in held for reader, _ in opened),
         readers_lent=len(lent),
         read_wait_s=waits,
-        busy_retries=sum(reader.retries for reader in readers)
-        + sum(connection.busy_retries for _, connection in opened),
         oldest_reader_s=clock.now() - longest[1] if longest else 0.0,
         oldest_reader=longest[0] if longest else None,
     )

@@ -163,6 +163,7 @@ def apply(writer: Writer, path: Path, migrations: Iterable[Migration], timeout_s
     callbacks: list[Callable[[], object]] = []
     try:
         with Turn(writer, timeout_s) as connection:
+            connection.busy_until = deadline
             state = _compare(connection, checked)
             _warn(path, state)
             for each in checked:

@@ -13,10 +13,12 @@ from . import migrations as migrating
 from .config import Config, Durability, check_config, check_durability
 from .connection import Connection
 from .database import Database
+from .descriptors import check_alone
 from .errors import CannotOpen, MisuseError, NestedWrite, ProgrammingError
 from .handle import check_database
 from .locks import is_mine
 from .migrations import Migration
+from .samples import Tally
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
     Raises:
         CannotOpen, NotADatabase, ReadOnlyDatabase, CorruptDatabase: the file was left as it is; the message names it.
         WriteTimeout: a connection that is not of onewriter kept the file locked past ``Config.migrate_timeout_s``.
+        MisuseError: this process has the file open by other means, whose close would drop our locks.
         MigrationError: see `Database.migrate`.
     """
     config = check_config(config)
@@ -57,17 +60,21 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
     real = files.real_path(path)
     deadline = clock.now() + config.migrate_timeout_s
     forks.shed_inherited(real)
+    check_alone(real)
     if checked and presence.is_writing(real):
         msg = f"{real}: this thread is writing to the file, and its migrations would wait for it; leave the write first"
         raise NestedWrite(msg)
     _prepare(real, config, read_only=read_only)
+    heard = Tally()
     if read_only:
-        _try_reader(real, config, durability)
-        return Database(real, config, durability, None)
-    connection = Connection(real, config=config, durability=durability, read_only=False, deadline=deadline)
+        _try_reader(real, config, durability, heard)
+        return Database(real, config, durability, None, heard)
+    connection = Connection(
+        real, config=config, durability=durability, read_only=False, deadline=deadline, heard=heard
+    )
     try:
         connection.turn = contenders.join(real, config.file_mode)
-        database = Database(real, config, durability, connection)
+        database = Database(real, config, durability, connection, heard)
     except BaseException:
         connection.close()
         if connection.turn is not None:
@@ -82,10 +89,12 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
     return database
 
 
-def _try_reader(path: Path, config: Config, durability: Durability) -> None:
+def _try_reader(path: Path, config: Config, durability: Durability, heard: Tally) -> None:
     """Open a reader and close it, so that what is wrong with the file is told now, not by the first query."""
     deadline = clock.now() + config.read_timeout_s
-    Connection(path, config=config, durability=durability, read_only=True, deadline=deadline).close()
+    Connection(
+        path, config=config, durability=durability, read_only=True, deadline=deadline, heard=heard
+    ).close()
 
 
 _opening = threading.RLock()  # re-entrant only so that it can be told whose it is

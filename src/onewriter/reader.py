@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from . import clock, converters
 from .connection import Connection
-from .errors import Error, ReadTimeout, StatementTimeout
+from .errors import Error, StatementTimeout
 from .handle import LOCKED
 from .parameters import Params
 from .rows import Plain, Row
@@ -72,11 +72,6 @@ class ReadingConnection(Connection):
             f"({self._reader_age_max_s:.3g} s) and kept the WAL from starting over: read in several shorter ones, or "
             "allow more"
         )
-
-    def locked_out(self) -> ReadTimeout:
-        """Return the error for a file that another connection keeps locked."""
-        msg = f"{self.path}: another connection, not of onewriter, kept the file locked past the deadline"
-        return ReadTimeout(msg, held_by="stranger")
 
     def rows(self, sql: str, params: Params) -> list[Row]:
         """Run one statement to its end and return its rows."""
@@ -143,7 +138,7 @@ class Reader:
         stay_until: until when the thread whose home it is may keep others waiting (R5).
     """
 
-    __slots__ = ("connection", "home_of", "lent_at", "retries", "stay_until")
+    __slots__ = ("connection", "home_of", "lent_at", "stay_until")
 
     def __init__(self) -> None:
         """Begin without a connection."""
@@ -151,7 +146,6 @@ class Reader:
         self.stay_until = 0.0
         self.lent_at = 0.0  # where it was handed over: later than the loan was made
         self.home_of = 0
-        self.retries = 0  # busy retries of the connections that it had before
 
     def clean(self) -> None:
         """Make sure that nothing is open on the connection, or close it (`readers`, R6); for who has the reader."""
@@ -178,4 +172,3 @@ class Reader:
         if connection is not None and not connection.inherited:
             connection.close()
             self.connection = None
-            self.retries += connection.busy_retries

@@ -1,7 +1,8 @@
-"""Small statistics: the last durations of a kind, and what they say."""
+"""Small statistics: the last durations of a kind and what they say; how often something happened."""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -49,3 +50,26 @@ class Samples:
         return Spread(
             p50=ordered[last // 2], p99=ordered[min(last, len(ordered) * 99 // 100)], max=self._longest
         )
+
+
+class Tally:
+    """How often something happened, whichever thread it was that saw it.
+
+    It has no lock, which an interrupt could leave held: each thread writes only what it counted itself.
+    """
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._counts: dict[int, int] = {}  # by the thread's identifier
+
+    def add(self) -> None:
+        """Count one more."""
+        me = threading.get_ident()
+        self._counts[me] = self._counts.get(me, 0) + 1
+
+    @property
+    def count(self) -> int:
+        """So often."""
+        return sum(list(self._counts.values()))

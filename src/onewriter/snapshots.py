@@ -25,7 +25,8 @@ from typing import Final
 from . import clock, files, forks, presence
 from .config import Config, check_config
 from .connection import Connection
-from .errors import Error, ProgrammingError, SnapshotError
+from .descriptors import check_alone
+from .errors import Error, ProgrammingError, ReadTimeout, SnapshotError, WriteTimeout
 from .handle import check_database
 
 Progress = Callable[[int, int], object]
@@ -73,6 +74,7 @@ def restore(
     with _told_as(f"cannot restore {dest!s} from {snapshot!s}"):
         source, target = files.real_path(snapshot), files.real_path(dest)
         forks.shed_inherited(target)
+        check_alone(target)
         if files.look_at(source) is None:
             msg = f"there is no snapshot {source}"
             raise SnapshotError(msg)
@@ -112,6 +114,8 @@ def problems(connection: Connection) -> list[str]:
     try:
         found = _damage(connection)
         orphans = connection.run_unguarded("PRAGMA foreign_key_check")
+    except (ReadTimeout, WriteTimeout):
+        raise  # it could not be looked at, which says nothing of what is in it
     except Error as error:
         return [str(error)]
     return found + [

@@ -8,7 +8,7 @@ from pathlib import Path
 from . import files
 from .batch import NOTHING_WRITTEN
 from .readers import Readers
-from .samples import Spread
+from .samples import Spread, Tally
 from .writer import Writer
 
 
@@ -26,7 +26,7 @@ class Stats:
         readers_idle: readers that are open and free.
         readers_lent: readers in use.
         read_wait_s: from the call to having a reader.
-        busy_retries: how often SQLite said busy to us, and nobody else heard.
+        busy_retries: how often SQLite said busy to us, on whichever connection, and nobody else heard.
         wal_bytes: size of the ``-wal`` file.
         oldest_reader_s: how long the read that has kept its snapshot longest has done so. It keeps the WAL from
             starting over.
@@ -49,7 +49,7 @@ class Stats:
     oldest_reader: str | None
 
 
-def gather(writer: Writer | None, readers: Readers, path: Path) -> Stats:
+def gather(writer: Writer | None, readers: Readers, heard: Tally, path: Path) -> Stats:
     """Put together what the parts of the database at *path* tell; a read-only one has no *writer*."""
     written = writer.batch.stats() if writer else NOTHING_WRITTEN
     reading = readers.stats()
@@ -63,7 +63,7 @@ def gather(writer: Writer | None, readers: Readers, path: Path) -> Stats:
         readers_idle=reading.readers_idle,
         readers_lent=reading.readers_lent,
         read_wait_s=reading.read_wait_s,
-        busy_retries=reading.busy_retries + (writer.busy_retries if writer else 0),
+        busy_retries=heard.count,
         wal_bytes=files.size(files.beside(path, "-wal")),
         oldest_reader_s=reading.oldest_reader_s,
         oldest_reader=reading.oldest_reader,

@@ -11,17 +11,14 @@ from typing import Final, Literal, Self
 import apsw
 
 from . import clock
-from .errors import OperationalError
+from .errors import OperationalError, WriteTimeout
 from .executor import Executor
 from .guard import own
-from .handle import BUSY
-from .parameters import Params
-from .rows import Plain
+from .handle import LOCKED
 from .translate import translate
 
 _OPTIMIZE: Final = own("PRAGMA optimize = 0x10002")  # all tables, since it is the readers that are asked
 _OPTIMIZE_S: Final = 0.2  # that a close may take longer for it
-_VACUUM: Final = own("VACUUM")
 _COMMIT: Final = own("COMMIT")
 Mode = Literal["PASSIVE", "RESTART", "TRUNCATE"]
 _MODES: Final[dict[Mode, int]] = {
@@ -33,13 +30,6 @@ _MODES: Final[dict[Mode, int]] = {
 
 class Upkeep(Executor):
     """An executor that looks after its file."""
-
-    def run_unguarded(self, sql: str, params: Params = ()) -> list[Plain]:
-        """Run one of the library's own statements, whatever it is; its error is translated like a caller's."""
-        try:
-            return self._own(own(sql), params)
-        except apsw.Error as error:
-            raise translate(error, sql) from error
 
     def page_bytes(self) -> int:
         """Return the size of a page."""
@@ -75,8 +65,8 @@ class Upkeep(Executor):
         """
         try:
             return self._apsw.wal_checkpoint("main", _MODES[mode])
-        except BUSY:
-            self.busy_retries += 1
+        except LOCKED:
+            self.heard.add()
             return None
         except apsw.Error as error:
             raise translate(error, None) from error
@@ -105,11 +95,9 @@ class Upkeep(Executor):
             return False
         self.busy_until = deadline
         try:
-            self._own(_VACUUM)
-        except BUSY:
+            self.run_unguarded("VACUUM")
+        except WriteTimeout:
             return False
-        except apsw.Error as error:
-            raise translate(error, "VACUUM") from error
         return True
 
     def backup_from(self, source: Self) -> None:
@@ -134,15 +122,21 @@ class Upkeep(Executor):
             mode = self._own("PRAGMA journal_mode = DELETE")[0][0]
             self._own("BEGIN EXCLUSIVE")  # takes the lock, and keeps it
             self._own(_COMMIT)
-        except BUSY:
+        except LOCKED:
             return False
+        except apsw.Error as error:
+            raise translate(error, None) from error
         return mode == "delete"
 
     def use_wal(self) -> None:
         """Go back to WAL mode and to sharing the file."""
-        self._own("PRAGMA locking_mode = NORMAL")
-        self._guard.trusted = True
         try:
+            self._own("PRAGMA locking_mode = NORMAL")
+            self._guard.trusted = True
             self._use_wal()
+        except LOCKED as error:
+            raise self.locked_out() from error
+        except apsw.Error as error:
+            raise translate(error, None) from error
         finally:
             self._guard.trusted = False

@@ -219,11 +219,6 @@ class Writer:
         self.line.refuse(lambda: DatabaseClosed(f"{self.path} was closed before this write's turn came"))
         return False
 
-    @property
-    def busy_retries(self) -> int:
-        """How often SQLite said busy to the writing connection, and nobody else heard."""
-        return self.connection.busy_retries
-
     def locked(self, ran: Ran = "no") -> WriteTimeout:
         """Return the error for a file that another process or connection keeps from this one."""
         return locked_out(self.path, self.turn, ran)

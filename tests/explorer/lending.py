@@ -129,7 +129,6 @@ class Connection:
     is_broken = False
     opened = None
     killed_by = None
-    busy_retries = 0
 
     def __init__(self, world: World) -> None:
         """Be open, with nothing begun."""

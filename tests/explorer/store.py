@@ -73,7 +73,6 @@ class Store:
     inherited = False
     opened = None  # nothing stays open between two calls here
     waits_for_lock = False
-    busy_retries = 0
 
     def __init__(self, world: World) -> None:
         """Begin empty."""

@@ -32,7 +32,7 @@ LAYERS = (
     ("turnfile",),
     ("contenders",),
     ("blockers",),
-    ("guard", "statements", "translate"),
+    ("guard", "statements", "translate", "descriptors"),
     ("rows", "converters"),
     ("results",),
     ("kinds", "parameters"),
@@ -66,6 +66,7 @@ LAYERS = (
 )
 # `connection`, what it is made of, and the ways that the stress command compares with (they are APSW by design).
 KNOW_APSW = {
+    "descriptors",
     "guard",
     "statements",
     "translate",
