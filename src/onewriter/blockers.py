@@ -22,20 +22,17 @@ _WAL_READ: Final = (124, 127)
 
 def locked_out(path: Path, turn: Contender | None, ran: Ran = "no") -> WriteTimeout:
     """Return the error for a write to *path* that had its process's turn to write, but not the file's."""
-    holder = None
-    if turn is not None:
-        with suppress(ValueError):  # it was closed meanwhile
+    holder, pid = None, _locker(path)
+    with suppress(ValueError):  # it was closed meanwhile
+        if turn is not None:
             holder = turn.holder()
+            if (holder is None or holder.waits) and pid is not None and turn.has_process(pid):
+                holder = Holder(pid, None, waits=False)  # it began while it was alone
     if holder is not None and not holder.waits:
         if holder.pid == os.getpid():
             msg = f"{path}: another database object of this process has kept the file's write turn{_since(holder)}"
             return WriteTimeout(msg, held_by="line", pid=holder.pid, ran=ran)
         return WriteTimeout(_of_process(path, holder), held_by="process", pid=holder.pid, ran=ran)
-    pid = _locker(path)
-    if pid is not None and pid != os.getpid() and turn is not None and turn.has_process(pid):
-        return WriteTimeout(
-            _of_process(path, Holder(pid, None, waits=False)), held_by="process", pid=pid, ran=ran
-        )
     before = "" if holder is None else f"; {_name(holder.pid)} is before this one, and waits for it too"
     msg = (
         f"{path}: another connection, which is not of onewriter, kept the file's write lock past the deadline: "
@@ -45,10 +42,8 @@ def locked_out(path: Path, turn: Contender | None, ran: Ran = "no") -> WriteTime
 
 
 def _of_process(path: Path, holder: Holder) -> str:
-    who = _name(holder.pid)
-    return (
-        f"{path}: another process that uses onewriter, {who}, has kept the file's write turn{_since(holder)}"
-    )
+    who = "" if holder.pid is None else f", {_name(holder.pid)},"
+    return f"{path}: another process that uses onewriter{who} has kept the file's write turn{_since(holder)}"
 
 
 def _since(holder: Holder) -> str:

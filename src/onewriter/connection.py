@@ -95,7 +95,9 @@ class Connection(Upkeep):
             if not self._begin_again(error):
                 return False
         finally:
-            self._guard.trusted = self.waits_for_lock = False
+            self._guard.trusted = False
+            if self.waits_for_lock:
+                self._waited()
         self._begun = True
         self.killed_by = None
         return True
@@ -113,6 +115,12 @@ class Connection(Upkeep):
             else:
                 return True
         raise translate(error, None, ran="no") from error
+
+    def _waited(self) -> None:
+        """Note that it waits no more for the write lock, whether it has it or not."""
+        self.waits_for_lock = False
+        if self.turn is not None:
+            self.turn.note_lock(waits=False)
 
     def begin_read(self, deadline: float) -> bool:
         """Begin a read transaction and fix its snapshot; False where locks were in the way past *deadline*."""

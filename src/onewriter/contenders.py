@@ -98,6 +98,7 @@ class Contender:
     Attributes:
         held: it has the turn.
         waits_since: since when it waits for it, in nanoseconds; 0: it does not.
+        missed: it has asked for the turn, and has not had it since.
         words: the page; at 0 is the token of the newest comer.
         alone: that token, when it was found to be alone; 0: it is not.
     """
@@ -106,6 +107,7 @@ class Contender:
         """Take *place*, which is locked."""
         self.held = False
         self.waits_since = 0
+        self.missed = False
         self.alone = 0
         self.words = shared.page.words
         self._shared = shared
@@ -134,8 +136,7 @@ class Contender:
             return True
         if self._page.mapping[_WANTED] == _NOBODY and self._try(time.monotonic_ns()):
             return True
-        if time.monotonic() >= deadline:
-            return False
+        self.missed = True
         self.waits_since = time.monotonic_ns()
         try:
             return self._wait(deadline)
@@ -162,21 +163,21 @@ class Contender:
             owner.pop(0, None)
         self.held = False
 
-    def note_lock(self) -> None:
-        """Tell the others that, having the turn, it waits for a lock that is not of this library."""
+    def note_lock(self, *, waits: bool) -> None:
+        """Tell the others whether, having the turn, it waits for SQLite's lock, which another keeps out of turn."""
         if self.held:
-            self.words[_SAID + self._place] = 1
+            self.words[_SAID + self._place] = int(waits)
 
     def holder(self) -> Holder | None:
-        """Return who has the turn, if another has."""
+        """Return who has the turn, if another has; where this one has missed it, who was to have it first."""
         owner = self._shared.owner.get(0)
         if owner is not None and owner is not self:
             pid: int | None = os.getpid()
         else:
-            pid = self._page.locker(0)
+            pid = self._locker(0)
             if pid is None:
-                return None
-        for place, its in enumerate(self.words[_PID : _PID + _PLACES].tolist()):
+                return self._first() if self.missed else None
+        for place, its in enumerate(self._page.numbers(_PID, _PLACES)):
             since = self.words[_SINCE + place]
             if its == pid and since and place != self._place:
                 for_s = max(0.0, (time.monotonic_ns() - since) / 1e9)
@@ -184,11 +185,11 @@ class Contender:
         return Holder(pid or None, None, waits=False)
 
     def has_process(self, pid: int) -> bool:
-        """Whether the process *pid* has the database open for writing, through this library."""
-        pids = self.words[_PID : _PID + _PLACES].tolist()
-        return any(
-            its == pid and self._page.locker(_PLACE_BYTE + place) == pid for place, its in enumerate(pids)
-        )
+        """Whether the process *pid* has the database open for writing through this library, this contender apart."""
+        if pid == os.getpid():
+            return len(self._shared.places) > 1
+        pids = self._page.numbers(_PID, _PLACES)
+        return any(its and self._locker(_PLACE_BYTE + place) == pid for place, its in enumerate(pids))
 
     def leave(self) -> None:
         """Give up the place; nobody uses it any more. A second time does nothing."""
@@ -197,13 +198,14 @@ class Contender:
             with _lock:
                 if shared.places.get(self._place) is not self:
                     return
-                with suppress(ValueError):  # an interrupt struck after the page was closed
+                with suppress(ValueError, OSError):  # an interrupt struck after the page was closed
                     self.give()
                     self.words[_PID + self._place] = 0
                     self._page.unlock(_PLACE_BYTE + self._place)
                 if len(shared.places) == 1:
                     self._page.close()
-                    _pages.pop(self._page.key, None)
+                    if _pages.get(self._page.key) is shared:
+                        del _pages[self._page.key]
                 del shared.places[self._place]
         except BaseException:
             let_go(_lock)
@@ -213,17 +215,17 @@ class Contender:
 
     def _resume(self) -> bool:
         """Go on with the turn that was reserved, if it still is."""
-        return (
-            self.words[_FOR] == self._place
-            and self.words[_UNTIL] > time.monotonic_ns()
-            and self._try(self._since)
-        )
+        return self._reserved_for() == self._place and self._try(self._since)
+
+    def _reserved_for(self) -> int | None:
+        left = self.words[_UNTIL] - time.monotonic_ns()
+        # Further ahead it was written before the system was started anew.
+        return self.words[_FOR] if 0 < left <= RESERVED_S * 1e9 else None
 
     def _try(self, since: int) -> bool:
         """Have the turn that begins, or began, at *since*, if nobody has it."""
         words, owner = self.words, self._shared.owner
-        # Further ahead it was written before the system was started anew.
-        if 0 < words[_UNTIL] - time.monotonic_ns() <= RESERVED_S * 1e9 and words[_FOR] != self._place:
+        if self._reserved_for() not in (None, self._place):
             return False
         if owner.setdefault(0, self) is not self:
             return False  # another database of this process has it
@@ -234,6 +236,7 @@ class Contender:
         except OSError as error:
             self._fail(error)
         self.held = True
+        self.missed = False
         words[_SAID + self._place] = 0
         words[_SINCE + self._place] = self._since = since
         return True
@@ -257,16 +260,27 @@ class Contender:
     def _count_before(self) -> int:
         """Return how many have waited longer (P3), but for those that are dead or stopped (P4)."""
         mine = (self.waits_since, self._place)
-        wanted = self.words[_WANTS : _WANTS + _PLACES].tolist()
+        wanted = self._page.numbers(_WANTS, _PLACES)
         return sum(
-            (since, place) < mine and self._is_there(place) for place, since in enumerate(wanted) if since
+            self._is_there(place) and (since, place) < mine for place, since in enumerate(wanted) if since
         )
+
+    def _first(self) -> Holder:
+        """Return who has waited for the longest, or who has the turn reserved, if anybody still does."""
+        wanted = self._page.numbers(_WANTS, _PLACES)
+        places = sorted(
+            (since, place) for place, since in enumerate(wanted) if since and place != self._place
+        )
+        place = places[0][1] if places else self.words[_FOR]
+        known = place < _PLACES and place != self._place
+        known = known and (place in self._shared.places or self._locker(_PLACE_BYTE + place) is not None)
+        return Holder(self.words[_PID + place] or None if known else None, None, waits=False)
 
     def _is_there(self, place: int) -> bool:
         silent = time.monotonic_ns() - self.words[_SAID + place]
         if 0 <= silent < _ASK_NS:
             return True
-        if place not in self._shared.places and self._page.locker(_PLACE_BYTE + place) is None:
+        if place not in self._shared.places and self._locker(_PLACE_BYTE + place) is None:
             self.words[_WANTS + place] = 0
             return False
         return 0 <= silent < _PASS_NS  # less than 0: from before the system was started anew
@@ -285,8 +299,9 @@ class Contender:
     def _look(self) -> None:
         """See whether anybody else is there (P6): in this order, so that no newcomer is missed."""
         token, self.alone = self.words[_NEWCOMER], 0
-        if len(self._shared.places) == 1 and self._page.locker(_PLACE_BYTE, _PLACES) is None:
+        if len(self._shared.places) == 1 and self._locker(_PLACE_BYTE, _PLACES) is None:
             self.alone = token
+            self.missed = False
         else:
             self._looked_at = time.monotonic_ns()
 
@@ -294,6 +309,13 @@ class Contender:
         """Tell those that are alone that they are not any more, and see whether anybody is there."""
         self.words[_NEWCOMER] = secrets.randbits(63) | 1
         self._look()
+
+    def _locker(self, byte: int, count: int = 1) -> int | None:
+        try:
+            return self._page.locker(byte, count)
+        except OSError as error:
+            self._fail(error)
+            return None
 
     def _fail(self, error: OSError) -> None:
         if not self._broken:
@@ -308,13 +330,12 @@ def join(path: Path, mode: int) -> Contender | None:
     waits polls, in no order.
     """
     side = files.beside(path, files.TURN)
+    contender = None
     try:
         with _lock:
-            shared, place = _place_on(side, mode)
-            contender = shared.places[place] = Contender(shared, place)
-            contender.arrive()
-            return contender
-    except (OSError, Error, Unusable) as error:
+            contender = _join(side, mode)
+        return contender  # noqa: RET504 - an interrupt here finds it
+    except (OSError, ValueError, Error, Unusable) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         _log.warning(
             "%s cannot be used, so that processes that write to the database wait in no order: %s",
@@ -324,25 +345,35 @@ def join(path: Path, mode: int) -> Contender | None:
         return None
     except BaseException:
         let_go(_lock)
+        if contender is not None:
+            contender.leave()
         raise
 
 
-def _place_on(side: Path, mode: int) -> tuple[_Shared, int]:
-    """Return the page of *side*, and a place on it that is locked; the caller has the lock."""
+def _join(side: Path, mode: int) -> Contender:
+    """Take a place on the page of *side*; the caller has the lock."""
     state = files.look_at(side)
     shared = None if state is None else _pages.get((state.st_dev, state.st_ino))
-    if shared is None:
+    if shared is None or shared.page.is_closing:  # an interrupt struck who closed it
         shared = _Shared(Page(side, mode))
+    before = set(shared.places)
     try:
-        for place in range(_PLACES):
-            if place not in shared.places and shared.page.lock(_PLACE_BYTE + place):
-                _pages[shared.page.key] = shared
-                return shared, place
-        msg = f"{_PLACES} databases have it open already"
-        raise Unusable(msg)
+        free = (place for place in range(_PLACES) if place not in before)
+        place = next((place for place in free if shared.page.lock(_PLACE_BYTE + place)), None)
+        if place is None:
+            raise Unusable(f"{_PLACES} databases have it open already")
+        contender = shared.places[place] = Contender(shared, place)
+        _pages[shared.page.key] = shared
+        contender.arrive()
+        return contender
     except BaseException:
-        if not shared.places:
+        if not before:
+            _pages.pop(shared.page.key, None)
             shared.page.close()
+        for place in set(range(_PLACES)) - before if before else ():
+            shared.places.pop(place, None)
+            with suppress(OSError):
+                shared.page.unlock(_PLACE_BYTE + place)
         raise
 
 

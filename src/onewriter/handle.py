@@ -207,7 +207,7 @@ class Handle:
         self.heard.add()
         self.waits_for_lock = True
         if self.turn is not None:
-            self.turn.note_lock()
+            self.turn.note_lock(waits=True)
         left = self.busy_until - time.monotonic()
         if left <= 0:
             return False

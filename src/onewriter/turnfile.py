@@ -37,10 +37,11 @@ else:
 
 # The system's `struct flock`: what asks who has a lock.
 _FLOCK: Final = {"linux": "hhqqi4x", "darwin": "qqihh"}.get(sys.platform if sys.maxsize > 2**32 else "", "")
-HAS_LOCKS: Final = _FLOCK != "" and "fcntl" in sys.modules
+HAS_LOCKS: Final = _FLOCK != "" and sys.modules.get("fcntl") is not None
 _SIZE: Final = 4096
 _KIND_AT: Final = 1  # the word that tells what kind of file it is
-_KIND: Final = int.from_bytes(b"1wturn01", "big")
+_KIND: Final = struct.pack("Q", int.from_bytes(b"1wturn01", "big"))
+_NEW: Final = bytes(8 * _KIND_AT) + _KIND + bytes(_SIZE - 8 * _KIND_AT - len(_KIND))
 _FORMAT_BYTE: Final = 1  # locked by who makes the page
 _TRIES, _PAUSE_S = 1_000, 0.001
 _BUSY: Final = (errno.EAGAIN, errno.EACCES)
@@ -57,7 +58,10 @@ class Page:
         words: its numbers, of 64 bits each.
         mapping: the same as bytes.
         key: the file's device and inode.
+        is_closing: it is closed, or about to be.
     """
+
+    is_closing = False
 
     def __init__(self, side: Path, mode: int) -> None:
         """Open the file *side*, made with *mode* where it is missing.
@@ -73,6 +77,8 @@ class Page:
             state = os.fstat(self._file.fileno())
             if not stat.S_ISREG(state.st_mode):
                 raise Unusable("it is not a regular file")
+            if stat.S_IMODE(state.st_mode) & ~mode & 0o777:  # left by a database that was removed
+                os.fchmod(self._file.fileno(), stat.S_IMODE(state.st_mode) & mode)
             self.key = (state.st_dev, state.st_ino)
             self._format()
             self.mapping = mmap.mmap(
@@ -107,29 +113,33 @@ class Page:
             kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(self._file, fcntl.F_GETLK, asked))
         return None if kind == fcntl.F_UNLCK else max(0, pid)
 
+    def numbers(self, first: int, count: int) -> list[int]:
+        """Return *count* words from *first* on; unlike a slice of the words, it is in nobody's way who closes."""
+        return memoryview(self.mapping[8 * first : 8 * (first + count)]).cast("Q").tolist()
+
     def close(self) -> None:
         """Close what there is; all locks of this process go with it. A second time does nothing."""
+        self.is_closing = True
         self.words.release()
         self.mapping.close()
         self._file.close()
 
     def _format(self) -> None:
-        """Write the page where there is none yet (I3)."""
+        """Write the page where there is none yet (I3), or only a part: the disk was full, or it was cut."""
         descriptor = self._file.fileno()
         for _ in range(_TRIES):
             has = os.pread(descriptor, _SIZE + 1, 0)
-            if len(has) == _SIZE and struct.unpack_from("Q", has, 8 * _KIND_AT) == (_KIND,):
+            is_ours = has[8 * _KIND_AT : 8 * _KIND_AT + len(_KIND)] == _KIND
+            if is_ours and len(has) == _SIZE:
                 return
-            if any(has):
+            if any(has) and not (is_ours and len(has) < _SIZE):
                 break
             if not self.lock(_FORMAT_BYTE):
                 time.sleep(_PAUSE_S)  # another is at it
                 continue
             try:
-                if not any(os.pread(descriptor, _SIZE, 0)):
-                    page = bytearray(_SIZE)
-                    struct.pack_into("Q", page, 8 * _KIND_AT, _KIND)
-                    os.pwrite(descriptor, page, 0)
+                if os.pread(descriptor, _SIZE + 1, 0) == has:
+                    os.pwrite(descriptor, _NEW, 0)
                     os.fsync(descriptor)  # some file systems find room only then
             finally:
                 self.unlock(_FORMAT_BYTE)

@@ -131,6 +131,7 @@ class Store:
     def recover(self) -> None:
         """Roll back what is open, and forget what an interrupt has left."""
         with self.use("recovers", slow=True):
+            self.turn.held = False
             self.open = self._saved = None
             self.hold_until = clock.NEVER
 

@@ -29,9 +29,12 @@ class StrikeError(Exception):
 class Striker:
     """Raises once, before the bytecode number *at* that a call comes to inside the package."""
 
-    def __init__(self, at: int, error: type[BaseException] = Strike) -> None:
-        """Count down from *at*."""
+    def __init__(
+        self, at: int, error: type[BaseException] = Strike, within: tuple[str, ...] | None = None
+    ) -> None:
+        """Count down from *at*; only the bytecodes of the functions *within*, where they are given."""
         self._left = at
+        self._within = within
         self._error = error
         self.place = ""  # where it struck; empty where the call ended before
 
@@ -52,6 +55,8 @@ class Striker:
             not code.co_filename.startswith(PACKAGE) or code.co_name == "__del__"
         ):  # Python drops what that raises
             return None
+        if self._within is not None and code.co_qualname not in self._within:
+            return self._enter
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         return self._step
