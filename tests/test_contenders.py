@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from onewriter import contenders
+from onewriter import contenders, futexes, roll
 from onewriter.contenders import Contender
 from tests.support.children import forked
 from tests.support.steps import LIMIT_S, Call, wait_until
@@ -57,6 +57,12 @@ def company(tmp_path: Path) -> Iterator[Company]:
 def soon() -> float:
     """Return a deadline that no test should come to."""
     return time.monotonic() + LIMIT_S
+
+
+def reserve_for(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Have a reservation last so long."""
+    for module in (contenders, roll):
+        monkeypatch.setattr(module, "RESERVED_NS", int(seconds * 1e9))
 
 
 def taking(contender: Contender) -> Call[bool]:
@@ -142,7 +148,7 @@ def test_a_reserved_turn_is_kept_for_who_reserved_it(
 ) -> None:
     """The next write of the same process goes on with the same turn, before who waits."""
     monkeypatch.setattr(contenders, "TURN_S", FOR_EVER)
-    monkeypatch.setattr(contenders, "RESERVED_S", FOR_EVER)
+    reserve_for(monkeypatch, FOR_EVER)
     first, second = company.join(), company.join()
     assert is_free(first)
     since = first._since
@@ -161,7 +167,7 @@ def test_a_reserved_turn_is_kept_for_who_reserved_it(
 def test_a_reservation_expires(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has to end it: who reserved it need not come back, nor be alive."""
     monkeypatch.setattr(contenders, "TURN_S", FOR_EVER)
-    monkeypatch.setattr(contenders, "RESERVED_S", 0.05)
+    reserve_for(monkeypatch, 0.05)
     first, second = company.join(), company.join()
     assert is_free(first)
     waits = taking(second)
@@ -176,7 +182,7 @@ def test_a_reservation_expires(company: Company, monkeypatch: pytest.MonkeyPatch
 def test_a_turn_that_is_due_is_not_reserved(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is reserved is the rest of it, and there is none."""
     monkeypatch.setattr(contenders, "TURN_S", 0.0)
-    monkeypatch.setattr(contenders, "RESERVED_S", FOR_EVER)
+    reserve_for(monkeypatch, FOR_EVER)
     first, second = company.join(), company.join()
     assert is_free(first)
     waits = taking(second)
@@ -261,8 +267,9 @@ def test_a_past_deadline_takes_what_is_free_but_not_before_others(
     """One look: also for who is dead, so that a time-out of 0 is served where nobody is left but the dead."""
     first, second, third = (company.join() for _ in range(3))
     assert is_free(first)
-    monkeypatch.setattr(contenders, "_POLL_MAX_S", 0.2)
-    monkeypatch.setattr(contenders, "_POLL_S", 0.2)
+    monkeypatch.setattr(contenders, "_FIRST_S", 0.2)
+    monkeypatch.setattr(contenders, "_LONGEST_S", 0.2)
+    monkeypatch.setattr(roll.Roll, "ring_first", int)  # does nothing; or the second would have it at once
     waits = taking(second)
     first.give()
     assert not third.take(0.0)
@@ -592,3 +599,70 @@ def test_going_on_and_resting_may_be_interrupted_anywhere(company: Company, call
             assert number > 20
             return
     raise AssertionError("it never ended")
+
+
+# --- the bell
+
+
+def test_who_is_first_is_rung(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who gives the turn up wakes who has waited longest, who need not look by himself."""
+    monkeypatch.setattr(contenders, "_FIRST_S", FOR_EVER)
+    monkeypatch.setattr(contenders, "_OTHERS_S", FOR_EVER)
+    monkeypatch.setattr(contenders, "_LONGEST_S", FOR_EVER)
+    first, second = company.join(), company.join()
+    for giver, taker in ((first, second), (second, first)):
+        assert giver.take(0.0)
+        waits = taking(taker)
+        giver.give()
+        assert waits.result()
+        taker.give()
+
+
+def test_who_comes_back_too_late_for_his_reservation_rings(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody was rung for when the turn was reserved."""
+    for name in ("_FIRST_S", "_OTHERS_S", "_LONGEST_S", "TURN_S"):
+        monkeypatch.setattr(contenders, name, FOR_EVER)
+    reserve_for(monkeypatch, FOR_EVER)
+    first, second = company.join(), company.join()
+    assert first.take(0.0)
+    waits = taking(second)
+    first.rest()
+    assert second.waits_since
+    reserve_for(monkeypatch, 0.0)
+    again = Call(lambda: first.ready(soon()))
+    assert waits.result()
+    second.give()
+    assert again.result()
+    first.give()
+
+
+def test_where_nothing_can_be_rung_one_looks(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform without futexes: who waits looks again from time to time, whatever he was told to wait."""
+    monkeypatch.setattr(futexes, "_NUMBERS", {})
+    futexes._futex.cache_clear()
+    try:
+        for name in ("_FIRST_S", "_OTHERS_S", "_LONGEST_S"):
+            monkeypatch.setattr(contenders, name, FOR_EVER)
+        first, second = company.join(), company.join()
+        assert first.take(0.0)
+        waits = taking(second)
+        first.give()
+        assert waits.result()
+        second.give()
+    finally:
+        futexes._futex.cache_clear()
+
+
+def test_threads_that_share_commits_gather_while_others_write(company: Company) -> None:
+    """A commit that was shared and waited for the disk ends the turn where others wait; a quick one does not."""
+    first, second = company.join(), company.join()
+    slow, quick = 2 * contenders.DISK_S, contenders.DISK_S / 2
+    for writes, seconds, keeps in ((1, slow, True), (2, quick, True), (2, slow, False), (1, slow, False)):
+        assert first.take(0.0)
+        second.words[WANTS + second._place] = 1  # it waits, for the moment of the call
+        first.committed(writes, seconds)
+        assert first._is_due() is not keeps
+        second.words[WANTS + second._place] = 0
+        first.give()

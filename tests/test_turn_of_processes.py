@@ -423,7 +423,7 @@ def test_whatever_the_side_file_is_writes_go_on(
             other.wait_for("done")
         assert names(db) == ["parent", "child"]
         if make in GOOD:
-            assert (side.stat().st_size, side.stat().st_mode & 0o777) == (4096, 0o600)
+            assert (side.stat().st_size, side.stat().st_mode & 0o777) == (8192, 0o600)
             assert caplog.messages == []
         else:
             assert len(caplog.messages) == 1
@@ -455,7 +455,7 @@ def test_a_full_disk_has_no_room_for_it(tmp_path: Path, caplog: pytest.LogCaptur
                 with onewriter.open(path) as again:
                     again.execute(INSERT, ("three",))
                     assert caplog.messages == []
-                    assert side.stat().st_size == 4096
+                    assert side.stat().st_size == 8192
                 assert names(db) == ["one", "two", "three"]
 
 

@@ -252,6 +252,8 @@ class Batch:
         self._commits += 1
         self.ended_at = clock.now()
         self._commit_times.add(self.ended_at - started)
+        if (turn := self._connection.turn) is not None and turn.held:
+            turn.committed(writes, self.ended_at - started)
         pages = self._connection.pages_written()[0]
         if pages >= self._looks_at:
             self._look_at_wal(pages)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from . import files
-from .contenders import Contender, Holder
+from .contenders import Contender
 from .errors import Ran, WriteTimeout
+from .roll import Holder
 
 # Linux: who has which lock (https://man7.org/linux/man-pages/man5/proc_locks.5.html).
 _LOCKS: Final = Path("/proc/locks")

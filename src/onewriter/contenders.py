@@ -1,29 +1,21 @@
 """The turn among processes: which of them may write next.
 
-It is told by a page that all who may write have mapped, the side file of the database (`turnfile`), and by locks on it.
+It is told by what all who may write have mapped, a side file of the database, and by locks on it (`roll`, `turnfile`).
 
 P1  SQLite's write lock decides who writes; the turn decides in which order processes ask for it. So whatever is wrong
     with the side file, or is done to it, costs fairness and never a write.
-P2  Who has byte 0 locked has the turn. It is asked for without waiting, and again after a pause, up to the deadline of
-    the call: no thread is ever blocked in a lock that nothing could wake.
+P2  Who has byte 0 locked has the turn. It is asked for without waiting, and again when who had it rings, or after a
+    pause, up to the deadline of the call: no thread is ever blocked in a lock that nothing could wake.
 P3  First come, first served: who finds the turn taken, or others waiting, writes down since when it waits, and takes
     the turn only while no other has waited longer.
 P4  Who waits writes down every few milliseconds that it still does. One that has not for a while (stopped, or without
     a processor) is passed over; one that has ended at once, since a place is a lock, too.
-P5  A process keeps the turn for ``TURN_S`` while it has something to write. Where its line is empty for a moment, it
-    gives up the lock and reserves the turn for ``RESERVED_S``: its threads have just been told their outcome, and the
-    next of them comes sooner than another process could. Nobody has to end a reservation.
+P5  A process whose threads share commits, which wait for the disk, gives the turn to who waits after each: meanwhile
+    its threads gather for the next. Any other keeps it for ``TURN_S`` while it has something to write. Where its line
+    is empty for a moment, it gives up the lock and reserves the turn for ``RESERVED_NS``: its thread has just been told
+    its outcome, and comes again sooner than another process could. Nobody has to end a reservation.
 P6  A process that is alone takes no lock. Each newcomer leaves a token of its own on the page; who is alone compares
     it with the one that it saw when it looked, and looks again where that has changed.
-
-Words of the page; only its owner writes to a place, but for clearing what the dead have left:
-
-    0                 the token of the newest comer
-    2, 3              until when the turn is reserved (nanoseconds of the monotonic clock, here and below); the place
-    8 + place         the process that has the place, 0 where nobody has
-    128 + place       since when it has the turn, 0: it has not
-    248 + place       since when it waits for the turn, 0: it does not
-    368 + place       when it last said so; while it has the turn, 1 where it waits for SQLite's lock itself
 
 Within the process the turn belongs to one `Contender`, by a step that cannot be divided: ``owner.setdefault``.
 A contender is used by the holder of its database's write role alone. An interrupt may strike any step; `give`, which
@@ -38,46 +30,31 @@ import secrets
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from . import files
 from .errors import Error
 from .locks import let_go
-from .turnfile import Page, Unusable
+from .roll import NOBODYS, PLACE_BYTE, PLACES, RESERVED_NS, Holder, Roll
+from .turnfile import Unusable
 
 _log = logging.getLogger(__name__)
 
-TURN_S: Final = 0.005
-RESERVED_S: Final = 0.00025
-_PLACES: Final = 120
-_NEWCOMER, _UNTIL, _FOR, _PID, _SINCE, _WANTS, _SAID = 0, 2, 3, 8, 128, 248, 368
-_WANTED: Final = slice(8 * _WANTS, 8 * (_WANTS + _PLACES))  # of the page's bytes
-_NOBODY: Final = bytes(8 * _PLACES)
-_PLACE_BYTE: Final = 16  # a place's lock is the byte of this number and its own
-_POLL_S: Final = 0.0003  # of who is next
-_POLL_MORE_S: Final = 0.001  # of the others, for each that is before them
-_POLL_MAX_S: Final = 0.01
+TURN_S: Final = 0.002
+DISK_S: Final = 0.0001  # a commit that lasts longer waited for the disk
+_SHARES: Final = 16
+_FIRST_S: Final = (
+    0.0005  # between two looks of who is next, since nobody rings for the dead, or for a reservation
+)
+_OTHERS_S: Final = 0.005
+_LONGEST_S: Final = 0.01
 _ASK_NS: Final = 20_000_000  # silent for so long: is it alive?
 _PASS_NS: Final = 250_000_000  # alive, and silent for so long: passed over
 _LOOK_NS: Final = 1_000_000_000  # between two looks whether it is alone again
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The process that has the turn.
-
-    Attributes:
-        pid: None where it cannot be seen, in another container.
-        for_s: for how many seconds, or None.
-        waits: whether it waits itself, for a lock on the database that is not of this library.
-    """
-
-    pid: int | None
-    for_s: float | None
-    waits: bool
-
+_NEWCOMER: Final = 0  # the word
 
 _lock = threading.RLock()  # re-entrant for `let_go` alone
 _pages: dict[tuple[int, int], _Shared] = {}  # of this process, by device and inode; guarded by _lock
@@ -86,7 +63,7 @@ _pages: dict[tuple[int, int], _Shared] = {}  # of this process, by device and in
 class _Shared:
     """A page, and who in this process uses it."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Roll) -> None:
         self.page = page
         self.owner: dict[int, Contender] = {}  # {0: who has the turn}
         self.places: dict[int, Contender] = {}  # guarded by the module's _lock
@@ -113,12 +90,12 @@ class Contender:
         self._shared = shared
         self._page = shared.page
         self._place = place
+        self._gathers = False  # the threads of this process gather while others have their turn (P5)
+        self._shares = 0  # so many commits more are taken for shared
         self._since = 0  # when the turn began that it has, or that is reserved for it
         self._looked_at = 0  # when it was found not to be alone
         self._broken = False  # its locks do not work any more
-        for table in (_SINCE, _WANTS, _SAID):
-            self.words[table + place] = 0
-        self.words[_PID + place] = os.getpid()
+        self._page.enter(place)
 
     def ready(self, deadline: float) -> bool:
         """Have the turn for another transaction, or find that none is needed; False where it did not come in time."""
@@ -128,32 +105,41 @@ class Contender:
             self.give()
         elif self._is_alone() or self._resume():
             return True
+        elif self._page.reserved_last() == self._place:
+            self._page.reserve(NOBODYS, 0)
+            self._page.ring_first()  # nobody was told that the reservation is over
         return self.take(deadline)
 
     def take(self, deadline: float) -> bool:
         """Have the turn, also where nobody else is there; False where it did not come by *deadline*."""
         if self.held or self._broken:
             return True
-        if self._page.mapping[_WANTED] == _NOBODY and self._try(time.monotonic_ns()):
+        if not self._page.is_wanted and self._try(time.monotonic_ns()):
             return True
         self.missed = True
         self.waits_since = time.monotonic_ns()
         try:
             return self._wait(deadline)
         finally:
-            self.words[_WANTS + self._place] = self.waits_since = 0
+            self._page.forget(self._place)
+            self.waits_since = 0
+
+    def committed(self, writes: int, seconds: float) -> None:
+        """Note that the commit of so many *writes* has taken *seconds*."""
+        self._shares = _SHARES if writes > 1 else max(0, self._shares - 1)
+        self._gathers = self._shares > 0 and seconds >= DISK_S
 
     def rest(self) -> None:
         """Give up the turn where nobody of this process waits to write; reserve what is left of it (P5)."""
-        if self._page.mapping[_WANTED] != _NOBODY:
-            until = min(self._since + int(TURN_S * 1e9), time.monotonic_ns() + int(RESERVED_S * 1e9))
-            self.words[_FOR], self.words[_UNTIL] = self._place, until
+        if self._page.is_wanted and not self._is_due():
+            until = min(self._since + int(TURN_S * 1e9), time.monotonic_ns() + RESERVED_NS)
+            self._page.reserve(self._place, until)
         self.give()
 
     def give(self) -> None:
         """Give up the turn, or what an interrupt has left of taking it."""
-        words, owner = self.words, self._shared.owner
-        words[_WANTS + self._place] = words[_SINCE + self._place] = words[_SAID + self._place] = 0
+        owner = self._shared.owner
+        self._page.end(self._place)
         self.waits_since = 0
         if owner.get(0) is self:
             try:
@@ -161,35 +147,28 @@ class Contender:
             except OSError as error:  # pragma: no cover - the system's lock table is in disorder
                 self._fail(error)
             owner.pop(0, None)
+            self._page.ring_first()
         self.held = False
 
     def note_lock(self, *, waits: bool) -> None:
         """Tell the others whether, having the turn, it waits for SQLite's lock, which another keeps out of turn."""
         if self.held:
-            self.words[_SAID + self._place] = int(waits)
+            self._page.note_lock(self._place, waits=waits)
 
     def holder(self) -> Holder | None:
         """Return who has the turn, if another has; where this one has missed it, who was to have it first."""
         owner = self._shared.owner.get(0)
-        if owner is not None and owner is not self:
-            pid: int | None = os.getpid()
-        else:
-            pid = self._locker(0)
-            if pid is None:
-                return self._first() if self.missed else None
-        for place, its in enumerate(self._page.numbers(_PID, _PLACES)):
-            since = self.words[_SINCE + place]
-            if its == pid and since and place != self._place:
-                for_s = max(0.0, (time.monotonic_ns() - since) / 1e9)
-                return Holder(pid, for_s, self.words[_SAID + place] == 1)
-        return Holder(pid or None, None, waits=False)
+        pid = os.getpid() if owner is not None and owner is not self else self._locker(0)
+        if pid is None:
+            return self._first() if self.missed else None
+        return self._page.holder(pid, self._place)
 
     def has_process(self, pid: int) -> bool:
         """Whether the process *pid* has the database open for writing through this library, this contender apart."""
         if pid == os.getpid():
             return len(self._shared.places) > 1
-        pids = self._page.numbers(_PID, _PLACES)
-        return any(its and self._locker(_PLACE_BYTE + place) == pid for place, its in enumerate(pids))
+        places = (place for place, its in enumerate(self._page.pids()) if its)
+        return any(self._locker(PLACE_BYTE + place) == pid for place in places)
 
     def leave(self) -> None:
         """Give up the place; nobody uses it any more. A second time does nothing."""
@@ -200,8 +179,8 @@ class Contender:
                     return
                 with suppress(ValueError, OSError):  # an interrupt struck after the page was closed
                     self.give()
-                    self.words[_PID + self._place] = 0
-                    self._page.unlock(_PLACE_BYTE + self._place)
+                    self._page.leave(self._place)
+                    self._page.unlock(PLACE_BYTE + self._place)
                 if len(shared.places) == 1:
                     self._page.close()
                     if _pages.get(self._page.key) is shared:
@@ -215,17 +194,12 @@ class Contender:
 
     def _resume(self) -> bool:
         """Go on with the turn that was reserved, if it still is."""
-        return self._reserved_for() == self._place and self._try(self._since)
-
-    def _reserved_for(self) -> int | None:
-        left = self.words[_UNTIL] - time.monotonic_ns()
-        # Further ahead it was written before the system was started anew.
-        return self.words[_FOR] if 0 < left <= RESERVED_S * 1e9 else None
+        return self._page.reserved_for() == self._place and self._try(self._since)
 
     def _try(self, since: int) -> bool:
         """Have the turn that begins, or began, at *since*, if nobody has it."""
-        words, owner = self.words, self._shared.owner
-        if self._reserved_for() not in (None, self._place):
+        owner = self._shared.owner
+        if self._page.reserved_for() not in (None, self._place):
             return False
         if owner.setdefault(0, self) is not self:
             return False  # another database of this process has it
@@ -236,16 +210,16 @@ class Contender:
         except OSError as error:
             self._fail(error)
         self.held = True
-        self.missed = False
-        words[_SAID + self._place] = 0
-        words[_SINCE + self._place] = self._since = since
+        self.missed = self._gathers = False
+        self._since = since
+        self._page.begin(self._place, since)
         return True
 
     def _wait(self, deadline: float) -> bool:
-        words, place = self.words, self._place
+        place, page = self._place, self._page
         while True:
-            words[_SAID + place] = time.monotonic_ns()
-            words[_WANTS + place] = self.waits_since  # again: another may have taken us for dead
+            heard = page.bell(place)  # before the look: a ring after it ends the wait at once
+            page.want(place, self.waits_since)  # again: another may have taken us for dead
             before = self._count_before()
             if before == 0 and self._try(time.monotonic_ns()):
                 return True
@@ -254,40 +228,35 @@ class Contender:
                 return False
             # Where the wait is long, a tenth of it more does not matter.
             waited_s = (time.monotonic_ns() - self.waits_since) / 1e9
-            pause = max(_POLL_S, before * _POLL_MORE_S, waited_s / 10)
-            time.sleep(min(pause, _POLL_MAX_S, left))
+            pause = max(_OTHERS_S if before else _FIRST_S, waited_s / 10)
+            page.listen(place, heard, min(pause, _LONGEST_S, left))
 
     def _count_before(self) -> int:
         """Return how many have waited longer (P3), but for those that are dead or stopped (P4)."""
         mine = (self.waits_since, self._place)
-        wanted = self._page.numbers(_WANTS, _PLACES)
-        return sum(
-            self._is_there(place) and (since, place) < mine for place, since in enumerate(wanted) if since
-        )
+        return sum(self._is_there(each[1]) and each < mine for each in self._page.waiting())
 
     def _first(self) -> Holder:
         """Return who has waited for the longest, or who has the turn reserved, if anybody still does."""
-        wanted = self._page.numbers(_WANTS, _PLACES)
-        places = sorted(
-            (since, place) for place, since in enumerate(wanted) if since and place != self._place
-        )
-        place = places[0][1] if places else self.words[_FOR]
-        known = place < _PLACES and place != self._place
-        known = known and (place in self._shared.places or self._locker(_PLACE_BYTE + place) is not None)
-        return Holder(self.words[_PID + place] or None if known else None, None, waits=False)
+        places = sorted(each for each in self._page.waiting() if each[1] != self._place)
+        place = places[0][1] if places else self._page.reserved_last()
+        known = place < PLACES and place != self._place
+        known = known and (place in self._shared.places or self._locker(PLACE_BYTE + place) is not None)
+        return Holder(self._page.pid(place) if known else None, None, waits=False)
 
     def _is_there(self, place: int) -> bool:
-        silent = time.monotonic_ns() - self.words[_SAID + place]
+        silent = self._page.silent_ns(place)
         if 0 <= silent < _ASK_NS:
             return True
-        if place not in self._shared.places and self._locker(_PLACE_BYTE + place) is None:
-            self.words[_WANTS + place] = 0
+        if place not in self._shared.places and self._locker(PLACE_BYTE + place) is None:
+            self._page.forget(place)
             return False
         return 0 <= silent < _PASS_NS  # less than 0: from before the system was started anew
 
     def _is_due(self) -> bool:
-        """Whether others wait for the turn that this one has had for long enough."""
-        return time.monotonic_ns() - self._since >= TURN_S * 1e9 and self._page.mapping[_WANTED] != _NOBODY
+        """Whether others wait for the turn that this one has had for long enough (P5)."""
+        is_over = self._gathers or time.monotonic_ns() - self._since >= TURN_S * 1e9
+        return is_over and self._page.is_wanted
 
     def _is_alone(self) -> bool:
         if self._broken:
@@ -299,7 +268,7 @@ class Contender:
     def _look(self) -> None:
         """See whether anybody else is there (P6): in this order, so that no newcomer is missed."""
         token, self.alone = self.words[_NEWCOMER], 0
-        if len(self._shared.places) == 1 and self._locker(_PLACE_BYTE, _PLACES) is None:
+        if len(self._shared.places) == 1 and self._locker(PLACE_BYTE, PLACES) is None:
             self.alone = token
             self.missed = False
         else:
@@ -355,13 +324,13 @@ def _join(side: Path, mode: int) -> Contender:
     state = files.look_at(side)
     shared = None if state is None else _pages.get((state.st_dev, state.st_ino))
     if shared is None or shared.page.is_closing:  # an interrupt struck who closed it
-        shared = _Shared(Page(side, mode))
+        shared = _Shared(Roll(side, mode))
     before = set(shared.places)
     try:
-        free = (place for place in range(_PLACES) if place not in before)
-        place = next((place for place in free if shared.page.lock(_PLACE_BYTE + place)), None)
+        free = (place for place in range(PLACES) if place not in before)
+        place = next((place for place in free if shared.page.lock(PLACE_BYTE + place)), None)
         if place is None:
-            raise Unusable(f"{_PLACES} databases have it open already")
+            raise Unusable(f"{PLACES} databases have it open already")
         contender = shared.places[place] = Contender(shared, place)
         _pages[shared.page.key] = shared
         contender.arrive()
@@ -370,10 +339,10 @@ def _join(side: Path, mode: int) -> Contender:
         if not before:
             _pages.pop(shared.page.key, None)
             shared.page.close()
-        for place in set(range(_PLACES)) - before if before else ():
+        for place in set(range(PLACES)) - before if before else ():
             shared.places.pop(place, None)
             with suppress(OSError):
-                shared.page.unlock(_PLACE_BYTE + place)
+                shared.page.unlock(PLACE_BYTE + place)
         raise
 
 

@@ -1,4 +1,4 @@
-"""The side file of the turn among processes: one page of numbers that all who may write have mapped, and its locks.
+"""The side file of the turn among processes: numbers that all who may write have mapped, and its locks.
 
 The file is ``<database>-turn``. Its first bytes are locked as SQLite locks its own files (POSIX record locks), so that
 where SQLite works, this does. `contenders` has what the locks and the numbers mean.
@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from . import files
+from . import files, futexes
 
 if TYPE_CHECKING:
     import fcntl
@@ -38,9 +38,9 @@ else:
 # The system's `struct flock`: what asks who has a lock.
 _FLOCK: Final = {"linux": "hhqqi4x", "darwin": "qqihh"}.get(sys.platform if sys.maxsize > 2**32 else "", "")
 HAS_LOCKS: Final = _FLOCK != "" and sys.modules.get("fcntl") is not None
-_SIZE: Final = 4096
+_SIZE: Final = 8192
 _KIND_AT: Final = 1  # the word that tells what kind of file it is
-_KIND: Final = struct.pack("Q", int.from_bytes(b"1wturn01", "big"))
+_KIND: Final = struct.pack("Q", int.from_bytes(b"1wturn02", "big"))
 _NEW: Final = bytes(8 * _KIND_AT) + _KIND + bytes(_SIZE - 8 * _KIND_AT - len(_KIND))
 _FORMAT_BYTE: Final = 1  # locked by who makes the page
 _TRIES, _PAUSE_S = 1_000, 0.001
@@ -56,6 +56,7 @@ class Page:
 
     Attributes:
         words: its numbers, of 64 bits each.
+        bells: the same in 32 bits each: what a process can wait at.
         mapping: the same as bytes.
         key: the file's device and inode.
         is_closing: it is closed, or about to be.
@@ -88,6 +89,8 @@ class Page:
             self._file.close()
             raise
         self.words = memoryview(self.mapping).cast("Q")
+        self.bells = memoryview(self.mapping).cast("I")
+        self._address = 0  # where it is mapped, once that was asked for
 
     def lock(self, byte: int) -> bool:
         """Lock *byte*; False where another process has."""
@@ -117,10 +120,24 @@ class Page:
         """Return *count* words from *first* on; unlike a slice of the words, it is in nobody's way who closes."""
         return memoryview(self.mapping[8 * first : 8 * (first + count)]).cast("Q").tolist()
 
+    def ring(self, bell: int) -> None:
+        """Wake who waits at the number *bell*."""
+        self.bells[bell] = (self.bells[bell] + 1) & 0xFFFFFFFF
+        futexes.wake(self._address_of(bell))
+
+    def wait(self, bell: int, seen: int, timeout_s: float) -> None:
+        """Wait for a ring at the number *bell*, which was *seen* to be that, for *timeout_s* seconds at most."""
+        futexes.wait(self._address_of(bell), seen, timeout_s)
+
+    def _address_of(self, bell: int) -> int:
+        self._address = self._address or futexes.address_of(self.mapping)
+        return self._address + 4 * bell
+
     def close(self) -> None:
         """Close what there is; all locks of this process go with it. A second time does nothing."""
         self.is_closing = True
         self.words.release()
+        self.bells.release()
         self.mapping.close()
         self._file.close()
 
