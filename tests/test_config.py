@@ -12,7 +12,7 @@ import pytest
 import onewriter
 from onewriter import Config, ProgrammingError
 
-NUMBERS = ("readers_max", "pending_max", "batch_max", "cache_bytes")
+NUMBERS = ("readers_max", "pending_max", "batch_max", "cache_bytes", "wal_bytes_max")
 DURATIONS = tuple(field.name for field in dataclasses.fields(Config) if field.name.endswith("_s"))
 
 
@@ -44,6 +44,10 @@ def test_a_wrong_duration_is_refused(name: str, value: object) -> None:
         ("mmap_bytes", True),
         ("statement_cache_max", 1.5),
         ("optimize", 1),
+        ("wal_bytes_max", 65_535),
+        ("checkpoint", "passive"),
+        ("checkpoint", None),
+        ("checkpoint", True),
         ("vfs", ""),
         ("vfs", 5),
         ("on_connect", "f"),

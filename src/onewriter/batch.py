@@ -85,7 +85,8 @@ class Batch:
         self._path = path
         self._main = threading.main_thread().ident
         self.checkpointer: Checkpointer | None = None  # set once, before the first use
-        self._looks_at: float = 0  # at so many `pages_written` the WAL is looked at
+        # The WAL is looked at when `pages_written` is not between these any more; SQLite counts to 2**31, and anew.
+        self._looked_at, self._looks_at = 0, 0.0
         self.members: list[Ticket[Request]] = []
         self._opened_at = 0.0
         self.ended_at = 0.0  # when the last one was committed
@@ -255,14 +256,14 @@ class Batch:
         if (turn := self._connection.turn) is not None and turn.held:
             turn.committed(writes, self.ended_at - started)
         pages = self._connection.pages_written()[0]
-        if pages >= self._looks_at:
+        if not self._looked_at <= pages < self._looks_at:
             self._look_at_wal(pages)
 
     def _look_at_wal(self, pages: int) -> None:
         if self.checkpointer is None:
             self._looks_at = math.inf
         else:
-            self._looks_at = pages + self.checkpointer.look_pages
+            self._looked_at, self._looks_at = pages, pages + self.checkpointer.look_pages
             self.checkpointer.look(self._connection)
 
     def _commit_failed(self, members: list[Ticket[Request]], error: Exception) -> None:

@@ -13,10 +13,16 @@ C4  A pause that ended in vain is tried again when the WAL has grown by a sixtee
     once.
 C5  Where nothing has been written for ``QUIET_S``, the file is cut to nothing, without waiting for anybody.
 C6  Whoever closes the last connection to the file moves what is left (https://sqlite.org/wal.html#ckpt).
-C7  No SQLite call of the thread is under way when the process forks: the child could not shed that handle.
+C7  No SQLite call of the thread is under way when the process forks, not even its close: the child could not shed that
+    handle.
+C8  Where a reader has let the file get long, it is cut while writes go on, by the first commit after each restart:
+    SQLite does it nowhere else. To cut a gigabyte takes a quarter of a second, so no commit cuts more than
+    ``CUT_BYTES``, and restarts are sought more often until the file is within its limit.
 
-The thread is started when the WAL first has enough in it. Fields are written by one side each: ``_asked`` by the holder
-of the write role, all others by the thread. A `_Pause` is answered once, and an answer that comes late is to no one.
+The thread is started when the WAL first has enough in it. Fields are written by one side each: ``_asked`` and
+``_cut_to`` by the holder of the write role, all others by the thread; but ``_pause_log`` and ``_complained`` by both:
+at worst there is a pause, or a line in the log, too many. A `_Pause` is answered once; an answer that comes late is to
+no one.
 """
 
 from __future__ import annotations
@@ -27,6 +33,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +50,7 @@ _log = logging.getLogger(__name__)
 
 PASS_PAGES: Final = 1_000  # SQLite's own measure: https://sqlite.org/wal.html#automatic_checkpoint
 QUIET_S: Final = 1.0
+CUT_BYTES = 64 * 1024 * 1024
 _QUIET_S_MAX: Final = 30.0  # between two tries while readers are in the way
 _AGAIN_S: Final = 0.1  # after a pass that could not move all
 _RETRY_S: Final = 0.0005  # of a restart, within a pause
@@ -90,8 +98,8 @@ class Checkpointer:
             1, self.pass_pages // 8
         )  # the holder of the write role looks when it has written so many
         self._near = max(1, self._limit * 3 // 4)
-        self.at_end: Callable[[], object] | None = None  # called when the thread has ended
         self._asked: _Pause | None = None
+        self._cut_to = -1  # the size to which a commit cuts the file; -1: it does not
         self._connection: Connection | None = None
         self._pass_at, self._pass_log = 0.0, 0  # when, or from which size on, the next pass is worth it
         self._began_at = clock.NEVER  # when the pass began that is under way
@@ -102,6 +110,8 @@ class Checkpointer:
         self._small_bytes = self.pass_pages * page_bytes  # that are not worth cutting
         self._quiet_log, self._quiet_since, self._quiet_s = -1, 0.0, QUIET_S
         self.calling = threading.Lock()  # while a call of SQLite's runs (C7)
+        self.at_end: Callable[[], object] | None = None  # called when the connection is closed
+        self._is_over = False
         self._helper = Helper(f"onewriter-checkpoint-{path.name}", self._work, leave=self._leave)
         _all.add(self)
 
@@ -113,14 +123,23 @@ class Checkpointer:
         It raises nothing but what interrupts: what was committed stands.
         """
         try:
-            self._look(*connection.wal_state())
-        except Error:
-            _log.warning("%s: the WAL cannot be looked after", self._path, exc_info=True)
+            state = connection.wal_state()
+            if state is not None:
+                self._look(connection, *state)
+        except Error as error:
+            self._complain("unseen", f"the WAL cannot be looked after: {error}")
 
-    def _look(self, log: int, moved: int) -> None:
+    def _look(self, connection: Connection, log: int, moved: int) -> None:
         now = clock.now()
         copies = now - self._began_at >= _COPIES_S
-        if log >= max(self._near, self._pause_log) and (copies or now >= self._pause_at):
+        file_bytes = files.size(files.beside(self._path, "-wal"))
+        is_long = file_bytes > self._config.wal_bytes_max
+        near = self.pass_pages if is_long else self._near
+        cut_to = max(self._config.wal_bytes_max, file_bytes - CUT_BYTES) if is_long else -1  # C8
+        if cut_to != self._cut_to:
+            connection.limit_wal(cut_to)
+            self._cut_to = cut_to
+        if log >= max(near, self._pause_log) and (copies or now >= self._pause_at):
             self._pause_log = log + max(1, self._limit // 16)
             self._pause(now + self._config.checkpoint_pause_s)
         elif log - moved >= self.pass_pages and (now >= self._pass_at or log >= self._pass_log):
@@ -138,9 +157,12 @@ class Checkpointer:
     # --- for whom the WAL has grown otherwise, and who closes
 
     def nudge(self) -> None:
-        """Have the thread look soon."""
-        self._helper.start()
-        self._helper.nudge()
+        """Have the thread look soon; as `look`, it makes no failure of what was done."""
+        try:
+            self._helper.start()
+            self._helper.nudge()
+        except Error as error:
+            self._complain("unseen", f"the WAL cannot be looked after: {error}")
 
     def stop(self) -> None:
         """Have the thread end, and close its connection, without waiting for it."""
@@ -148,12 +170,15 @@ class Checkpointer:
 
     def end(self, deadline: float) -> bool:
         """Wait for that; False where it takes longer than *deadline*."""
-        return self._helper.end(deadline)
+        try:
+            return self._helper.end(deadline)
+        except Error:
+            return True  # it could not be started, so there is nothing to end
 
     @property
-    def is_closed(self) -> bool:
-        """Whether it has no connection at this moment."""
-        return self._connection is None
+    def is_over(self) -> bool:
+        """Whether its connection is closed, or it never had one; once it was told to end."""
+        return self._is_over or not self._helper.was_asked
 
     # --- on the thread
 
@@ -177,19 +202,25 @@ class Checkpointer:
 
     def _pass(self) -> None:
         """Move what can be moved (C1)."""
-        log, moved = self._move() or self._state()
+        state = self._move() or self._state()
+        if state is None:
+            return
+        log, moved = state
         self._pass_at, self._pass_log = clock.now() + _AGAIN_S, log + self.pass_pages
+        # Asked anew, since a pass that more is written under is done without a sync, and tells of its own pages only.
+        if self._complained not in ("", "kept") and self._state() == (log, log) == (log, moved):
+            self._complained = ""  # it works again
         if log == moved or log < self._near:
             self._forget_failures()  # nobody keeps it
 
     def _restart(self, pause: _Pause) -> None:
         """Have the WAL start over while the holder waits (C2)."""
-        stuck_at = self._moved
+        stuck_at, log, moved = self._moved, 0, 0
         while True:
             self._move()
-            log, moved = self._state()
+            log, moved = self._state() or (log, moved)
             # A restart keeps writers out while it moves what is left: so nothing may be.
-            if log == moved and clock.now() < pause.until and self._checkpoint("RESTART") is not None:
+            if log == moved > 0 and clock.now() < pause.until and self._checkpoint("RESTART") is not None:
                 self._pass_at, self._pass_log, self._complained = 0.0, 0, ""
                 self._forget_failures()
                 return
@@ -225,13 +256,14 @@ class Checkpointer:
         now = clock.now()
         if files.size(files.beside(self._path, "-wal")) <= self._small_bytes:
             return clock.NEVER
-        log, moved = self._state()
-        if log != self._quiet_log:
+        log, moved = self._state() or (-1, 0)
+        if log != self._quiet_log or log < 0:
             self._quiet_log, self._quiet_since, self._quiet_s = log, now, QUIET_S
         elif now >= self._quiet_since + self._quiet_s:
             if moved < log:
                 self._move()
-            if self._checkpoint("TRUNCATE") is not None:
+            # As with a restart: others may have written while pages were moved.
+            if self._state() == (log, log) and self._checkpoint("TRUNCATE") is not None:
                 self._forget_failures()
                 return clock.NEVER
             self._quiet_s = min(2 * self._quiet_s, now - self._quiet_since + _QUIET_S_MAX)
@@ -241,7 +273,7 @@ class Checkpointer:
         with self.calling:
             return self._connected().checkpoint(mode)
 
-    def _state(self) -> tuple[int, int]:
+    def _state(self) -> tuple[int, int] | None:
         with self.calling:
             return self._connected().wal_state()
 
@@ -252,15 +284,17 @@ class Checkpointer:
 
     def _leave(self) -> None:
         if self._connection is not None and not self._connection.inherited:
-            self._connection.close()
-            self._connection = None
+            with self.calling:  # it may move what is left (C6)
+                self._connection.close()
+        self._is_over = True
         if self.at_end is not None:
             self.at_end()
 
     def _complain(self, kind: str, text: str) -> None:
         if self._complained != kind:
             self._complained = kind
-            _log.warning("%s: %s", self._path, text)
+            with suppress(Exception):  # a log's handler may raise, and what was committed stands
+                _log.warning("%s: %s", self._path, text)
 
     def _keepers(self) -> str:
         """Say who keeps the WAL: the oldest reader of this process if it is old, and other processes that read."""
@@ -268,7 +302,7 @@ class Checkpointer:
         keepers = [f"{name} reads" for name in readers_of(self._path)]
         if oldest is not None and (now - oldest[1] >= self._config.checkpoint_pause_s or not keepers):
             keepers.insert(0, f"{oldest[0]} has read for {now - oldest[1]:.3g} s")
-        return "; ".join(keepers) or "a reader that cannot be seen"
+        return "; ".join(keepers) or "a snapshot or check of this process, or a reader that cannot be seen"
 
 
 _all: weakref.WeakSet[Checkpointer] = weakref.WeakSet()

@@ -40,7 +40,8 @@ class Config:
         wal_bytes_max: what the WAL may hold before writers are paused, up to *checkpoint_pause_s*, so that it can start
             over. It stays below twice as much while writes go on and readers come and go; a reader that keeps its
             snapshot for longer lets it grow, and is named in the log.
-        checkpoint_pause_s: how long the writers may be paused for that at a time; 0: never.
+        checkpoint_pause_s: how long the writers may be paused for that at a time; 0: never, and then the WAL starts
+            over only when there is a lull.
         checkpoint: ``auto``, or ``external`` for a tool that owns the checkpoints, that at close included.
         cache_bytes: page cache of each connection (https://sqlite.org/pragma.html#pragma_cache_size).
         mmap_bytes: how much of the file each connection reads through memory that it maps, 0 for none. A mapped file

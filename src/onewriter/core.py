@@ -9,6 +9,7 @@ O3  The file's presence is released when all is closed.
 from __future__ import annotations
 
 import _thread
+import math
 import sys
 import threading
 import time
@@ -21,10 +22,10 @@ from .background import Background
 from .checkpoints import Checkpointer
 from .config import Config
 from .connection import Connection
-from .errors import MisuseError, NestedRead, NestedWrite
+from .errors import MisuseError, NestedRead, NestedWrite, WriteTimeout
 from .helpers import apart
 from .locks import closed_lock
-from .presence import Presence
+from .presence import Presence, nested
 from .readers import Readers
 from .turns import Turn
 from .watch import Watch
@@ -32,6 +33,7 @@ from .writer import Writer
 
 _FORGOTTEN_S = 5.0
 _MOMENT_S = 0.005
+_REST_PAGES = 1_000  # that may be moved with the role
 
 
 class Core:
@@ -86,29 +88,36 @@ class Core:
         """Move all of the WAL and cut it, waiting up to *timeout_s* seconds; return whether that was done.
 
         Most is moved by the way. Then the role is kept until nobody reads what the WAL holds, for as long as a pause
-        may last, and again after a moment in which others write.
+        may last, and again after a moment in which others write. What a reader kept until then is not moved with the
+        role, but by the way again.
 
         Raises:
-            WriteTimeout: the role did not come in time.
+            WriteTimeout: the role did not come in time, not once.
+            NestedWrite: the calling thread is writing.
         """
-        assert self.writer is not None, "of a database for writing"
-        deadline = clock.now() + timeout_s
-        with closing(self._connect(deadline)) as connection:
-            connection.checkpoint("PASSIVE")
-        while True:
-            with Turn(self.writer, max(0.0, deadline - clock.now())) as connection:
-                if not connection.take_turn(deadline):
-                    raise self.writer.locked()
-                until = clock.now() + self.writer.config.checkpoint_pause_s
-                while connection.checkpoint("TRUNCATE") is None:
-                    if clock.now() >= until:
-                        break
-                    time.sleep(_MOMENT_S / 10)
-                else:
-                    return True
-            if clock.now() + _MOMENT_S >= deadline:
-                return False
-            time.sleep(_MOMENT_S)
+        writer = self.writer
+        assert writer is not None, "of a database for writing"
+        if writer.presence.is_writing():
+            raise nested()
+        deadline, has_tried = clock.now() + timeout_s, False
+        with closing(self._connect(deadline)) as by_the_way:
+            while True:
+                state = by_the_way.checkpoint("PASSIVE")
+                rest = _REST_PAGES if state is None or state[0] != state[1] else math.inf
+                try:
+                    with Turn(writer, max(0.0, deadline - clock.now())) as connection:
+                        if not connection.take_turn(deadline):
+                            raise writer.locked()
+                        has_tried = True
+                        if _cut(connection, rest, clock.now() + writer.config.checkpoint_pause_s):
+                            return True
+                except WriteTimeout:
+                    if not has_tried:
+                        raise
+                    return False
+                if clock.now() + _MOMENT_S >= deadline:
+                    return False
+                time.sleep(_MOMENT_S)
 
     def close(self, deadline: float) -> None:
         """Close everything (O2)."""
@@ -131,10 +140,10 @@ class Core:
         self._part_ended()
 
     def _part_ended(self) -> None:
-        """Do, on whichever thread was the last to be at work, what `close` has to leave to it (O2)."""
+        """Do, on whichever thread was the last to be at work, what `close` has to leave to it (O2, O3)."""
         if self.is_closed and self._writer_is_ended and self._readers.is_empty:
             self.watch.stop()
-            if self._checkpointer is None or self._checkpointer.is_closed:
+            if self._checkpointer is None or self._checkpointer.is_over:
                 self._presence.release(self._readers)
 
     def close_at_exit(self, deadline: float) -> None:
@@ -169,3 +178,18 @@ class Core:
         if self.background is not None:
             kept += self.background.disown()
         return kept
+
+
+def _cut(connection: Connection, rest: float, until: float) -> bool:
+    """Have *connection* cut the WAL before *until*, if at most *rest* pages of it have to be moved for that."""
+    while True:
+        state = connection.wal_state()
+        if state is not None:
+            log, moved = state
+            if log - moved > rest:
+                return False
+            if connection.checkpoint("TRUNCATE") is not None:
+                return True
+        if clock.now() >= until:
+            return False
+        time.sleep(_MOMENT_S / 10)

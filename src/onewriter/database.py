@@ -224,6 +224,7 @@ class Database(Reading):
 
         Raises:
             WriteTimeout: the turn did not come in time.
+            NestedWrite: this thread is writing.
         """
         self._for_writing()
         return self._core.empty_wal(clock.duration(timeout_s, self.config.write_timeout_s))

@@ -158,8 +158,6 @@ class Handle:
             self._use_wal()
             if config.checkpoint == "external":
                 self._apsw.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            else:  # a WAL that has grown past it is cut when it starts over
-                run(f"PRAGMA journal_size_limit = {config.wal_bytes_max}")
             run("PRAGMA foreign_keys = ON")
             run(f"PRAGMA synchronous = {durability}")
             run(
@@ -205,12 +203,12 @@ class Handle:
 
     def _keep_waiting(self, _tries: int) -> bool:
         self.heard.add()
-        self.waits_for_lock = True
-        if self.turn is not None:
-            self.turn.note_lock(waits=True)
         left = self.busy_until - time.monotonic()
         if left <= 0:
             return False
+        self.waits_for_lock = True
+        if self.turn is not None:
+            self.turn.note_lock(waits=True)
         time.sleep(min(_POLL_S, left))
         return True
 
@@ -226,7 +224,7 @@ class Handle:
         """
         try:
             self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
-        except apsw.Error:
+        except Exception:  # noqa: BLE001 - a VFS may raise anything
             _log.warning("%s: closing a connection failed", self.path, exc_info=True)
         self._account.settle()
 

@@ -68,6 +68,11 @@ class Helper:
         """Whether the calling thread is this one."""
         return threading.get_ident() == self._thread.ident
 
+    @property
+    def was_asked(self) -> bool:
+        """Whether it was ever asked to start; it may not have begun yet."""
+        return self._asked
+
     def has_ended(self) -> bool:
         """Whether it was told to end, and may do no more of what comes now."""
         return not self._wanted

@@ -44,16 +44,27 @@ class Upkeep(Executor):
         """
         return self.turn is None or self.turn.take(deadline)
 
-    def wal_state(self) -> tuple[int, int]:
+    def wal_state(self) -> tuple[int, int] | None:
         """Return how many pages the WAL holds, and how many of them are in the database already.
+
+        None where another connection was writing it down this very moment: not even a look is free of SQLITE_BUSY.
 
         Raises:
             Error: SQLite cannot tell.
         """
         try:
             return self._apsw.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
+        except LOCKED:
+            return None
         except apsw.Error as error:
             raise translate(error, None) from error
+
+    def limit_wal(self, bytes_: int) -> None:
+        """Have the file of the WAL cut to *bytes_* when this connection is the first to commit after it started over.
+
+        https://sqlite.org/pragma.html#pragma_journal_size_limit
+        """
+        self.run_unguarded(f"PRAGMA journal_size_limit = {bytes_}")
 
     def checkpoint(self, mode: Mode) -> tuple[int, int] | None:
         """Move what the WAL holds into the database, without waiting for anybody; return as `wal_state`.
@@ -63,6 +74,8 @@ class Upkeep(Executor):
         Raises:
             Error: it failed, whatever a VFS raised.
         """
+        # RESTART and TRUNCATE ask the busy handler while they have the write lock: so it must not wait.
+        self.busy_until = 0.0
         try:
             return self._apsw.wal_checkpoint("main", _MODES[mode])
         except LOCKED:
