@@ -6,6 +6,8 @@ C2  That alone never lets the WAL start over while writes and reads go on: there
     reader that began, since. So near ``wal_bytes_max`` the holder of the write role, after a commit, keeps the role
     for ``checkpoint_pause_s`` at most, in which nothing is written: the thread moves what is left and asks for a
     ``RESTART`` again and again, without waiting in SQLite, until the readers of older snapshots have left.
+    After a pass that has moved everything, the holder tries the same once, for ``BRIEF_S`` at most: what is left then
+    is little, and to write over a WAL that has its size costs the disk a third less than to make it longer.
 C3  The holder waits for the thread by the clock, so that its call never takes longer, whatever the disk does.
 C4  A pause that ended in vain is tried again when the WAL has grown by a sixteenth of its limit: so writers are slowed
     down where they are faster than the thread. Past twice the limit, where it does not move anything, a reader must be
@@ -50,6 +52,7 @@ _log = logging.getLogger(__name__)
 
 PASS_PAGES: Final = 1_000  # SQLite's own measure: https://sqlite.org/wal.html#automatic_checkpoint
 QUIET_S: Final = 1.0
+BRIEF_S: Final = 0.005
 CUT_BYTES = 64 * 1024 * 1024
 _QUIET_S_MAX: Final = 30.0  # between two tries while readers are in the way
 _AGAIN_S: Final = 0.1  # after a pass that could not move all
@@ -66,10 +69,11 @@ _FRAME_HEADER: Final = (
 class _Pause:
     """The holder waits up to a moment for the WAL to start over."""
 
-    __slots__ = ("is_answered", "news", "until")
+    __slots__ = ("is_answered", "is_brief", "news", "until")
 
-    def __init__(self, until: float) -> None:
+    def __init__(self, until: float, *, is_brief: bool) -> None:
         self.until = until
+        self.is_brief = is_brief  # it is tried once
         self.news = closed_lock()
         self.is_answered = False
 
@@ -106,6 +110,7 @@ class Checkpointer:
         self._moved: int = 0  # what the last one had moved
         self._pause_at, self._pause_log = 0.0, 0  # when, and from which size on, the next pause may be (C4)
         self._rarely_s = _RARELY_S
+        self._is_moved = False  # the last pass has moved all there was, and nobody has tried a restart since
         self._complained = ""  # what was logged last, so that it is logged once
         self._small_bytes = self.pass_pages * page_bytes  # that are not worth cutting
         self._quiet_log, self._quiet_since, self._quiet_s = -1, 0.0, QUIET_S
@@ -142,12 +147,15 @@ class Checkpointer:
         if log >= max(near, self._pause_log) and (copies or now >= self._pause_at):
             self._pause_log = log + max(1, self._limit // 16)
             self._pause(now + self._config.checkpoint_pause_s)
+        elif self._is_moved and log - moved <= 2 * self.look_pages:
+            self._is_moved = False
+            self._pause(now + min(BRIEF_S, self._config.checkpoint_pause_s), is_brief=True)
         elif log - moved >= self.pass_pages and (now >= self._pass_at or log >= self._pass_log):
             self._helper.start()
             self._helper.nudge()
 
-    def _pause(self, until: float) -> None:
-        pause = _Pause(until)
+    def _pause(self, until: float, *, is_brief: bool = False) -> None:
+        pause = _Pause(until, is_brief=is_brief)
         self._helper.start()
         self._asked = pause
         self._helper.nudge()
@@ -207,6 +215,7 @@ class Checkpointer:
             return
         log, moved = state
         self._pass_at, self._pass_log = clock.now() + _AGAIN_S, log + self.pass_pages
+        self._is_moved = log == moved > 0
         # Asked anew, since a pass that more is written under is done without a sync, and tells of its own pages only.
         if self._complained not in ("", "kept") and self._state() == (log, log) == (log, moved):
             self._complained = ""  # it works again
@@ -223,6 +232,8 @@ class Checkpointer:
             if log == moved > 0 and clock.now() < pause.until and self._checkpoint("RESTART") is not None:
                 self._pass_at, self._pass_log, self._complained = 0.0, 0, ""
                 self._forget_failures()
+                return
+            if pause.is_brief:
                 return
             if clock.now() >= pause.until or self._helper.has_ended():
                 break
