@@ -6,8 +6,8 @@ C2  That alone never lets the WAL start over while writes and reads go on: there
     reader that began, since. So near ``wal_bytes_max`` the holder of the write role, after a commit, keeps the role
     for ``checkpoint_pause_s`` at most, in which nothing is written: the thread moves what is left and asks for a
     ``RESTART`` again and again, without waiting in SQLite, until the readers of older snapshots have left.
-    After a pass that has moved everything, the holder tries the same once, for ``BRIEF_S`` at most: what is left then
-    is little, and to write over a WAL that has its size costs the disk a third less than to make it longer.
+    After a pass that has left little, the holder does the same for ``BRIEF_S`` at most: to write over a WAL that has
+    its size costs the disk a third less than to make it longer. Where that is in vain it is tried ever more rarely.
 C3  The holder waits for the thread by the clock, so that its call never takes longer, whatever the disk does.
 C4  A pause that ended in vain is tried again when the WAL has grown by a sixteenth of its limit: so writers are slowed
     down where they are faster than the thread. Past twice the limit, where it does not move anything, a reader must be
@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 PASS_PAGES: Final = 1_000  # SQLite's own measure: https://sqlite.org/wal.html#automatic_checkpoint
 QUIET_S: Final = 1.0
 BRIEF_S: Final = 0.005
-CUT_BYTES = 64 * 1024 * 1024
+CUT_BYTES = 192 * 1024 * 1024
 _QUIET_S_MAX: Final = 30.0  # between two tries while readers are in the way
 _AGAIN_S: Final = 0.1  # after a pass that could not move all
 _RETRY_S: Final = 0.0005  # of a restart, within a pause
@@ -73,7 +73,7 @@ class _Pause:
 
     def __init__(self, until: float, *, is_brief: bool) -> None:
         self.until = until
-        self.is_brief = is_brief  # it is tried once
+        self.is_brief = is_brief
         self.news = closed_lock()
         self.is_answered = False
 
@@ -110,7 +110,11 @@ class Checkpointer:
         self._moved: int = 0  # what the last one had moved
         self._pause_at, self._pause_log = 0.0, 0  # when, and from which size on, the next pause may be (C4)
         self._rarely_s = _RARELY_S
-        self._is_moved = False  # the last pass has moved all there was, and nobody has tried a restart since
+        self._is_moved = False  # the last pass has left little, and nobody has tried a restart since
+        self._brief_at, self._brief_s = (
+            0.0,
+            _RARELY_S,
+        )  # when a brief pause may be; how long after one in vain
         self._complained = ""  # what was logged last, so that it is logged once
         self._small_bytes = self.pass_pages * page_bytes  # that are not worth cutting
         self._quiet_log, self._quiet_since, self._quiet_s = -1, 0.0, QUIET_S
@@ -147,7 +151,7 @@ class Checkpointer:
         if log >= max(near, self._pause_log) and (copies or now >= self._pause_at):
             self._pause_log = log + max(1, self._limit // 16)
             self._pause(now + self._config.checkpoint_pause_s)
-        elif self._is_moved and log - moved <= 2 * self.look_pages:
+        elif self._is_moved and log - moved <= 2 * self.look_pages and now >= self._brief_at:
             self._is_moved = False
             self._pause(now + min(BRIEF_S, self._config.checkpoint_pause_s), is_brief=True)
         elif log - moved >= self.pass_pages and (now >= self._pass_at or log >= self._pass_log):
@@ -215,7 +219,7 @@ class Checkpointer:
             return
         log, moved = state
         self._pass_at, self._pass_log = clock.now() + _AGAIN_S, log + self.pass_pages
-        self._is_moved = log == moved > 0
+        self._is_moved = 0 <= log - moved <= self.look_pages
         # Asked anew, since a pass that more is written under is done without a sync, and tells of its own pages only.
         if self._complained not in ("", "kept") and self._state() == (log, log) == (log, moved):
             self._complained = ""  # it works again
@@ -231,14 +235,16 @@ class Checkpointer:
             # A restart keeps writers out while it moves what is left: so nothing may be.
             if log == moved > 0 and clock.now() < pause.until and self._checkpoint("RESTART") is not None:
                 self._pass_at, self._pass_log, self._complained = 0.0, 0, ""
+                self._brief_at, self._brief_s = 0.0, _RARELY_S
                 self._forget_failures()
-                return
-            if pause.is_brief:
                 return
             if clock.now() >= pause.until or self._helper.has_ended():
                 break
             time.sleep(_RETRY_S)
         self._pass_at = clock.now() + _AGAIN_S
+        if pause.is_brief:
+            self._brief_at, self._brief_s = clock.now() + self._brief_s, min(2 * self._brief_s, _RARELY_S_MAX)
+            return
         if log >= 2 * self._limit and moved == stuck_at:
             self._pause_at, self._rarely_s = (
                 clock.now() + self._rarely_s,
