@@ -44,6 +44,11 @@ class Turn:
         self._store = store
         self.held = False
 
+    def committed(self, writes: int, _seconds: float) -> None:
+        """Take note of a commit, which is made by then."""
+        with self._store.use("notes a commit"):
+            self._store.demand(writes > 0 and self._store.open is None, "a commit noted that was not made")
+
     def rest(self) -> None:
         """Give it up."""
         with self._store.use("gives up the turn"):
