@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -63,6 +64,15 @@ def reserve_for(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Have a reservation last so long."""
     for module in (contenders, roll):
         monkeypatch.setattr(module, "RESERVED_NS", int(seconds * 1e9))
+
+
+def failing(error: OSError) -> Callable[..., NoReturn]:
+    """Return what raises *error*, whatever it is asked."""
+
+    def fail(*_: object) -> NoReturn:
+        raise error
+
+    return fail
 
 
 def taking(contender: Contender) -> Call[bool]:
@@ -387,11 +397,7 @@ def test_a_lock_that_fails_leaves_the_order_to_sqlite(
 ) -> None:
     """Said once; no write fails for it, and none waits for it."""
     first, second = company.join(), company.join()
-
-    def fail(*_: object) -> bool:
-        raise OSError(37, "No locks available")
-
-    monkeypatch.setattr(first._page, "lock", fail)
+    monkeypatch.setattr(first._page, "lock", failing(OSError(37, "No locks available")))
     for each in (first, second):
         for _ in range(2):
             assert each.ready(time.monotonic())
@@ -406,11 +412,7 @@ def test_a_question_that_fails_does_too(
 ) -> None:
     """Who has a lock cannot be asked everywhere."""
     first, second = company.join(), company.join()
-
-    def fail(*_: object) -> int:
-        raise OSError(22, "Invalid argument")
-
-    monkeypatch.setattr(first._page, "locker", fail)
+    monkeypatch.setattr(first._page, "locker", failing(OSError(22, "Invalid argument")))
     assert is_free(first)
     first.give()
     first.words[WANTS + NOBODYS] = 1

@@ -87,22 +87,19 @@ with db.transaction() as tx:
     sys.stdin.readline()
 db.close()
 """
-_IN_A_FUNCTION = """
+_WORK = """
 import sys
 def work(tx):
     tx.execute("INSERT INTO item (name) VALUES ('child')")
     print("holds", flush=True)
     sys.stdin.readline()
+"""
+_IN_A_FUNCTION = f"""{_WORK}
 db = onewriter.open(sys.argv[1], durability="normal")
 db.write(work)
 db.close()
 """
-_IN_A_MIGRATION = """
-import sys
-def work(tx):
-    tx.execute("INSERT INTO item (name) VALUES ('child')")
-    print("holds", flush=True)
-    sys.stdin.readline()
+_IN_A_MIGRATION = f"""{_WORK}
 onewriter.open(sys.argv[1], migrations=[onewriter.Migration(1, "slow", work)]).close()
 """
 

@@ -180,6 +180,11 @@ class Batch:
         self.members = []
         self._line.finish((ticket,))
 
+    def note_growth(self) -> None:
+        """Have the WAL looked after soon: it has grown by other ways than a commit here."""
+        if self.checkpointer is not None:
+            self.checkpointer.nudge()
+
     def note_wait(self, seconds: float) -> None:
         """Count how long a request waited for its turn."""
         self._waits.add(seconds)

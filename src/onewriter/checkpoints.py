@@ -61,9 +61,8 @@ _COPIES_S: Final = 0.02  # a pass that lasts longer has something to move
 _RARELY_S, _RARELY_S_MAX = 0.25, 5.0
 _CONNECT_S: Final = 1.0
 _FORK_S: Final = 5.0  # that a fork waits for a call to end
-_FRAME_HEADER: Final = (
-    24  # bytes before each page in the WAL: https://sqlite.org/fileformat2.html#the_write_ahead_log
-)
+# Bytes before each page in the WAL: https://sqlite.org/fileformat2.html#the_write_ahead_log
+_FRAME_HEADER: Final = 24
 
 
 class _Pause:
@@ -94,13 +93,11 @@ class Checkpointer:
         self._config = config
         self._path = path
         self._oldest = oldest
-        self._limit = max(
-            1, config.wal_bytes_max // (page_bytes + _FRAME_HEADER)
-        )  # in pages, as all that follows
-        self.pass_pages = max(1, min(PASS_PAGES, self._limit // 4))  # a pass of the thread is worth it
-        self.look_pages = max(
-            1, self.pass_pages // 8
-        )  # the holder of the write role looks when it has written so many
+        # In pages, as all that follows: a pass of the thread is worth it; the holder of the write role has written so
+        # many since its last look; a pause is due.
+        self._limit = max(1, config.wal_bytes_max // (page_bytes + _FRAME_HEADER))
+        self.pass_pages = max(1, min(PASS_PAGES, self._limit // 4))
+        self.look_pages = max(1, self.pass_pages // 8)
         self._near = max(1, self._limit * 3 // 4)
         self._asked: _Pause | None = None
         self._cut_to = -1  # the size to which a commit cuts the file; -1: it does not
@@ -111,10 +108,8 @@ class Checkpointer:
         self._pause_at, self._pause_log = 0.0, 0  # when, and from which size on, the next pause may be (C4)
         self._rarely_s = _RARELY_S
         self._is_moved = False  # the last pass has left little, and nobody has tried a restart since
-        self._brief_at, self._brief_s = (
-            0.0,
-            _RARELY_S,
-        )  # when a brief pause may be; how long after one in vain
+        # When a brief pause may be; how long after one that was in vain.
+        self._brief_at, self._brief_s = 0.0, _RARELY_S
         self._complained = ""  # what was logged last, so that it is logged once
         self._small_bytes = self.pass_pages * page_bytes  # that are not worth cutting
         self._quiet_log, self._quiet_since, self._quiet_s = -1, 0.0, QUIET_S

@@ -106,7 +106,7 @@ def _problem(name: str, value: object) -> str | None:
         return _problem_of_number(name, value)
     if name in _CHOICES:
         choices = _CHOICES[name]
-        if not any(value is each or (type(value) is str and value == each) for each in choices):
+        if type(value) is not type(choices[0]) or value not in choices:
             return f"must be {choices[0]!r} or {choices[1]!r}, not {value!r}"
     elif name == "file_mode":
         if type(value) is not int or not 0 <= value <= _MODE_MAX or value & _OWNER != _OWNER:

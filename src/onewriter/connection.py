@@ -28,6 +28,7 @@ from .errors import MisuseError, OperationalError
 from .guard import SAVEPOINT, own
 from .handle import FIX_SNAPSHOT, LOCKED, STEPS
 from .opened import Closing
+from .roll import NEWCOMER
 from .samples import Tally
 from .translate import translate
 from .upkeep import Upkeep
@@ -85,7 +86,11 @@ class Connection(Upkeep):
         self._commits.clear()
         turn = self.turn
         # `ready`, but for a process that is alone: asked at each write, so without a call.
-        if turn is not None and (turn.held or turn.words[0] != turn.alone) and not turn.ready(deadline):
+        if (
+            turn is not None
+            and (turn.held or turn.words[NEWCOMER] != turn.alone)
+            and not turn.ready(deadline)
+        ):
             return False
         self.busy_until = deadline
         try:

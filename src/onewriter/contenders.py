@@ -36,7 +36,7 @@ from typing import Final
 from . import files
 from .errors import Error
 from .locks import let_go
-from .roll import NOBODYS, PLACE_BYTE, PLACES, RESERVED_NS, Holder, Roll
+from .roll import NEWCOMER, NOBODYS, PLACE_BYTE, PLACES, RESERVED_NS, Holder, Roll
 from .turnfile import Unusable
 
 _log = logging.getLogger(__name__)
@@ -52,9 +52,6 @@ _LONGEST_S: Final = 0.01
 _ASK_NS: Final = 20_000_000  # silent for so long: is it alive?
 _PASS_NS: Final = 250_000_000  # alive, and silent for so long: passed over
 _LOOK_NS: Final = 1_000_000_000  # between two looks whether it is alone again
-
-
-_NEWCOMER: Final = 0  # the word
 
 _lock = threading.RLock()  # re-entrant for `let_go` alone
 _pages: dict[tuple[int, int], _Shared] = {}  # of this process, by device and inode; guarded by _lock
@@ -261,13 +258,13 @@ class Contender:
     def _is_alone(self) -> bool:
         if self._broken:
             return True
-        if self.words[_NEWCOMER] != self.alone and time.monotonic_ns() - self._looked_at >= _LOOK_NS:
+        if self.words[NEWCOMER] != self.alone and time.monotonic_ns() - self._looked_at >= _LOOK_NS:
             self._look()
-        return self.words[_NEWCOMER] == self.alone
+        return self.words[NEWCOMER] == self.alone
 
     def _look(self) -> None:
         """See whether anybody else is there (P6): in this order, so that no newcomer is missed."""
-        token, self.alone = self.words[_NEWCOMER], 0
+        token, self.alone = self.words[NEWCOMER], 0
         if len(self._shared.places) == 1 and self._locker(PLACE_BYTE, PLACES) is None:
             self.alone = token
             self.missed = False
@@ -276,7 +273,7 @@ class Contender:
 
     def arrive(self) -> None:
         """Tell those that are alone that they are not any more, and see whether anybody is there."""
-        self.words[_NEWCOMER] = secrets.randbits(63) | 1
+        self.words[NEWCOMER] = secrets.randbits(63) | 1
         self._look()
 
     def _locker(self, byte: int, count: int = 1) -> int | None:

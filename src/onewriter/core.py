@@ -60,11 +60,11 @@ class Core:
         self.is_closed = False  # `close` was called, by whomever
         self._writer_is_ended = self.writer is None
         self._checkpointer: Checkpointer | None = None
-        if self.writer is not None and connection is not None:
+        if self.writer is not None:
             self.writer.at_end = self._writer_ended
             if config.checkpoint == "auto":
                 self._checkpointer = Checkpointer(
-                    connect, config, path, connection.page_bytes(), readers.oldest
+                    connect, config, path, self.writer.connection.page_bytes(), readers.oldest
                 )
                 self._checkpointer.at_end = self._part_ended
                 self.writer.batch.checkpointer = self._checkpointer
@@ -106,8 +106,7 @@ class Core:
                 rest = _REST_PAGES if state is None or state[0] != state[1] else math.inf
                 try:
                     with Turn(writer, max(0.0, deadline - clock.now())) as connection:
-                        if not connection.take_turn(deadline):
-                            raise writer.locked()
+                        writer.take_turn(deadline)
                         has_tried = True
                         if _cut(connection, rest, clock.now() + writer.config.checkpoint_pause_s):
                             return True

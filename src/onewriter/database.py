@@ -212,8 +212,7 @@ class Database(Reading):
         with Turn(writer, timeout_s) as connection:
             if not connection.vacuum(deadline):
                 raise writer.locked()
-            if writer.batch.checkpointer is not None:
-                writer.batch.checkpointer.nudge()
+            writer.batch.note_growth()
 
     def checkpoint(self, *, timeout_s: float | None = None) -> bool:
         """Move all that the WAL holds into the database, and cut it to nothing; return whether that was done.

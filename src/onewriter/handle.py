@@ -105,9 +105,8 @@ class Handle:
         self.heard = heard or Tally()  # how often SQLite said busy, and nobody else heard
         self.busy_until = deadline
         self.waits_for_lock = False  # since the last `begin_write` began
-        self.turn: Contender | None = (
-            None  # what asks other processes before a write transaction, where there is one
-        )
+        # What asks other processes before a write transaction, where there is one.
+        self.turn: Contender | None = None
         self.stop_at = math.inf  # when the statement that runs is interrupted
         self.hold_until = math.inf  # when any statement is, since the turn that it belongs to is over
         self._guard = Guard(read_only=read_only)

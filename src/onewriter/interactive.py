@@ -76,7 +76,8 @@ class HeldTransaction:
         turn = self._turn = Turn(writer, self._timeout_s)
         try:
             connection = turn.__enter__()
-            if not connection.take_turn(deadline) or not writer.batch.open(deadline):
+            writer.take_turn(deadline)
+            if not writer.batch.open(deadline):
                 raise writer.locked()
             connection.start_request()
             turn.hold_until = connection.hold_until = turn.since + self._hold_s
@@ -143,8 +144,8 @@ class UnsafeConnection:
             )
         deadline = clock.now() + self._timeout_s
         try:
-            if not self._turn.__enter__().take_turn(deadline):
-                raise self._writer.locked()
+            self._turn.__enter__()
+            self._writer.take_turn(deadline)
             self._watch.look_at(self._turn)
             self._connection = self._connect(deadline)
             return self._connection.unguarded(self._writer.config.write_timeout_s)
@@ -159,7 +160,6 @@ class UnsafeConnection:
         try:
             if self._connection is not None and not self._connection.inherited:
                 self._connection.close()
-                if self._writer.batch.checkpointer is not None:
-                    self._writer.batch.checkpointer.nudge()
+                self._writer.batch.note_growth()
         finally:
             self._turn.leave(commit=False)

@@ -24,6 +24,7 @@ PLACES: Final = 120
 PLACE_BYTE: Final = 16  # a place's lock is the byte of this number and its own
 RESERVED_NS: Final = 250_000  # that a reservation lasts at most
 NOBODYS: Final = PLACES  # no place
+NEWCOMER: Final = 0  # the word that a process which is alone looks at
 _UNTIL, _FOR, _PID, _SINCE, _WANTS, _SAID = 2, 3, 8, 128, 248, 368
 _BELL: Final = 2 * 512
 _WANTED: Final = slice(8 * _WANTS, 8 * (_WANTS + PLACES))  # of the bytes

@@ -82,9 +82,8 @@ class Page:
                 os.fchmod(self._file.fileno(), stat.S_IMODE(state.st_mode) & mode)
             self.key = (state.st_dev, state.st_ino)
             self._format()
-            self.mapping = mmap.mmap(
-                self._file.fileno(), _SIZE
-            )  # has a descriptor of its own, closed with it
+            # It has a descriptor of its own, closed with it.
+            self.mapping = mmap.mmap(self._file.fileno(), _SIZE)
         except BaseException:
             self._file.close()
             raise

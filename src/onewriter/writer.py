@@ -219,6 +219,11 @@ class Writer:
         self.line.refuse(lambda: DatabaseClosed(f"{self.path} was closed before this write's turn came"))
         return False
 
+    def take_turn(self, deadline: float) -> None:
+        """Have the turn among processes, for the holder of the role and for as long; raises `locked`'s."""
+        if not self.connection.take_turn(deadline):
+            raise self.locked()
+
     def locked(self, ran: Ran = "no") -> WriteTimeout:
         """Return the error for a file that another process or connection keeps from this one."""
         return locked_out(self.path, self.turn, ran)
