@@ -23,7 +23,6 @@ until the WAL is short again. It fails where that took longer than ten seconds, 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -38,7 +37,7 @@ from typing import NamedTuple
 import apsw
 
 import onewriter
-from bench.rounds import Call, arguments, machine
+from bench.rounds import Call, arguments, in_turn, machine, ratio, repeat, write
 from onewriter import Config
 from onewriter.config import Durability
 
@@ -125,16 +124,10 @@ def _open(way: str, bytes_: int, durability: Durability, limit: int) -> Generato
                 yield opened
 
 
-def _again(make: Callable[[], Call], until: float, begin: threading.Barrier, waits: list[float]) -> None:
+def _again(make: Callable[[], Call], seconds: float, begin: threading.Barrier, waits: list[float]) -> None:
     call = make()
     begin.wait()
-    stop = time.perf_counter() + until
-    before = time.perf_counter()
-    while before < stop:
-        call()
-        after = time.perf_counter()
-        waits.append(after - before)
-        before = after
+    repeat(call, seconds, waits)
 
 
 def run(opened: Opened, load: Load, seconds: float) -> Round:
@@ -164,9 +157,7 @@ def compare(load: Load, chosen: argparse.Namespace) -> dict[str, list[Round]]:
     """Return the rounds of each way."""
     seen: dict[str, list[Round]] = {way: [] for way in (RAW, AUTO, EXTERNAL)}
     for number in range(chosen.rounds):
-        names = list(seen)
-        shift = number % len(names)
-        for way in names[shift:] + names[:shift]:
+        for way in in_turn(seen, number):
             with _open(way, load.bytes, chosen.durability, chosen.limit_mib * MIB) as opened:
                 seen[way].append(run(opened, load, chosen.seconds))
     return seen
@@ -176,20 +167,18 @@ def _show(load: Load, seen: dict[str, list[Round]]) -> list[dict[str, object]]:
     results: list[dict[str, object]] = []
     print(f"{load.threads} threads, {load.bytes:,} bytes, {load.readers} readers")
     for way, rounds in seen.items():
-        ratio = statistics.median(
-            mine.per_s / theirs.per_s for mine, theirs in zip(rounds, seen[RAW], strict=True)
-        )
+        beside = ratio(rounds, seen[RAW])
         per_s, p50_s, p99_s, worst_s, wal = (
             statistics.median(values) for values in zip(*rounds, strict=True)
         )
         worst = max(each.worst_s for each in rounds)
         print(
-            f"  {way:20s} {per_s:10,.0f} writes/s  x{ratio:5.2f}  p50 {p50_s * 1000:8.2f} ms  "
+            f"  {way:20s} {per_s:10,.0f} writes/s  x{beside:5.2f}  p50 {p50_s * 1000:8.2f} ms  "
             f"p99 {p99_s * 1000:8.2f} ms  worst {worst_s * 1000:8.1f} ms ({worst * 1000:.1f} in all)  "
             f"WAL {wal / MIB:7.1f} MiB"
         )
         figures = {"per_s": per_s, "p50_s": p50_s, "p99_s": p99_s, "worst_s": worst_s, "wal_bytes": wal}
-        results.append({"way": way, "ratio": ratio, "worst_of_all_s": worst, **load._asdict(), **figures})
+        results.append({"way": way, "ratio": beside, "worst_of_all_s": worst, **load._asdict(), **figures})
     return results
 
 
@@ -258,9 +247,7 @@ def main(given: list[str] | None = None) -> int:
             for readers in chosen.readers:
                 load = Load(threads, bytes_, readers)
                 results += _show(load, compare(load, chosen))
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    return 0
+    return write(results, chosen.json)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ where all had their share. ``--turns`` adds the library with other lengths of a 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import statistics
 import sys
@@ -32,7 +31,7 @@ from typing import NamedTuple, cast
 import apsw
 
 import onewriter
-from bench.rounds import machine
+from bench.rounds import in_turn, machine, ratio, write
 from bench.writes import CREATE, INSERT, ROW
 from onewriter import contenders
 from onewriter.config import Durability
@@ -182,28 +181,22 @@ def main(given: list[str] | None = None) -> int:
     )
     seen: dict[str, list[Round]] = {way: [] for way in ways}
     for number in range(chosen.rounds):
-        names = list(ways)
-        shift = number % len(names)
-        for name in names[shift:] + names[:shift]:
+        for name in in_turn(ways, number):
             way, turn_s = ways[name]
             load = Load(way, "", chosen.threads, chosen.writes, chosen.durability, turn_s)
             seen[name].append(_measure(load, chosen.processes))
     results: list[dict[str, object]] = []
     for name, rounds in seen.items():
-        ratio = statistics.median(
-            mine.per_s / theirs.per_s for mine, theirs in zip(rounds, seen[RAW], strict=True)
-        )
+        beside = ratio(rounds, seen[RAW])
         middle = Round(*(statistics.median(values) for values in zip(*rounds, strict=True)))
         worst = max(each.worst_s for each in rounds)
         print(
-            f"{name:32s} {middle.per_s:10,.0f} writes/s  x{ratio:6.2f}  even {middle.even:4.2f}  "
+            f"{name:32s} {middle.per_s:10,.0f} writes/s  x{beside:6.2f}  even {middle.even:4.2f}  "
             f"p99 {middle.p99_s * 1000:7.1f} ms  worst {middle.worst_s * 1000:7.1f} ms "
             f"({worst * 1000:.1f} in all rounds)"
         )
-        results.append({"way": name, "ratio": ratio, "worst_of_all_s": worst, **middle._asdict()})
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    return 0
+        results.append({"way": name, "ratio": beside, "worst_of_all_s": worst, **middle._asdict()})
+    return write(results, chosen.json)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ import platform
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import apsw
 
+T = TypeVar("T")
 Call = Callable[[], object]
 # What makes the calls of one way, one for each thread, right before they are made.
 Ways = Mapping[str, Callable[[], Sequence[Call]]]
@@ -36,24 +37,53 @@ class Figure(NamedTuple):
     worst_s: float
 
 
+class Rated(Protocol):
+    """What one way did in one round, as far as its rate goes."""
+
+    @property
+    def per_s(self) -> float:
+        """So many calls a second."""
+        ...
+
+
+def repeat(call: Call, seconds: float, took_s: list[float]) -> None:
+    """Make *call* again and again for *seconds*, and add to *took_s* how long each took."""
+    now = time.perf_counter()
+    stop = now + seconds
+    while now < stop:
+        call()
+        after = time.perf_counter()
+        took_s.append(after - now)
+        now = after
+
+
+def in_turn(ways: Collection[T], number: int) -> list[T]:
+    """Return *ways* in their order in the round of this *number*: another one first each time."""
+    shift = number % len(ways)
+    return [*ways][shift:] + [*ways][:shift]
+
+
+def ratio(seen: Sequence[Rated], other: Sequence[Rated]) -> float:
+    """Return the rate of the rounds *seen* by the *other* way's in the same rounds: the median."""
+    return statistics.median(mine.per_s / theirs.per_s for mine, theirs in zip(seen, other, strict=True))
+
+
+def write(results: Sequence[Mapping[str, object]], path: Path | None) -> int:
+    """Write *results* as JSON where a file was named, and return the exit status."""
+    if path is not None:
+        path.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    return 0
+
+
 def run_round(calls: Sequence[Call], seconds: float) -> Round:
     """Have a thread for each of *calls* make that call again and again for *seconds*."""
     threads = len(calls)
     start = threading.Barrier(threads + 1)
-    counts = [0] * threads
-    worst = [0.0] * threads
+    took_s: list[list[float]] = [[] for _ in calls]
 
     def work(number: int) -> None:
-        call = calls[number]
         start.wait()
-        stop = time.perf_counter() + seconds
-        now = time.perf_counter()
-        while now < stop:
-            call()
-            after = time.perf_counter()
-            worst[number] = max(worst[number], after - now)
-            counts[number] += 1
-            now = after
+        repeat(calls[number], seconds, took_s[number])
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
     for worker in workers:
@@ -62,7 +92,8 @@ def run_round(calls: Sequence[Call], seconds: float) -> Round:
     began = time.perf_counter()
     for worker in workers:
         worker.join()
-    return Round(sum(counts) / (time.perf_counter() - began), max(worst))
+    elapsed_s = time.perf_counter() - began
+    return Round(sum(map(len, took_s)) / elapsed_s, max(max(each, default=0.0) for each in took_s))
 
 
 def compare(
@@ -75,9 +106,7 @@ def compare(
     taken: dict[str, list[Round]] = {}
     for number in range(rounds):
         with begin() as ways:
-            names = list(ways)
-            shift = number % len(names)
-            for way in names[shift:] + names[:shift]:
+            for way in in_turn(ways, number):
                 taken.setdefault(way, []).append(run_round(ways[way](), seconds))
     first = next(iter(taken.values()))
     return {way: figure(seen, first) for way, seen in taken.items()}
@@ -92,7 +121,7 @@ def figure(seen: list[Round], other: list[Round]) -> Figure:
     """Return what the rounds *seen* say, beside the *other* way's in the same rounds."""
     return Figure(
         per_s=statistics.median(each.per_s for each in seen),
-        ratio=statistics.median(mine.per_s / theirs.per_s for mine, theirs in zip(seen, other, strict=True)),
+        ratio=ratio(seen, other),
         worst_s=statistics.median(each.worst_s for each in seen),
     )
 
@@ -131,6 +160,4 @@ class Report:
 
     def end(self) -> int:
         """Write the file, and return the exit status."""
-        if self._path is not None:
-            self._path.write_text(json.dumps(self._results, indent=1), encoding="utf-8")
-        return 0
+        return write(self._results, self._path)
