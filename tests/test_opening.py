@@ -404,6 +404,10 @@ def test_a_stranger_with_the_whole_file_is_named(tmp_path: Path) -> None:
         with pytest.raises(ReadTimeout) as caught_too:
             onewriter.open(path, read_only=True, config=Config(read_timeout_s=0.05))
         assert (caught_too.value.held_by, caught_too.value.ran) == ("stranger", "no")
+        if Path("/proc/locks").exists():
+            for error in (caught.value, caught_too.value):
+                assert error.pid == other.pid
+                assert f"process {other.pid} (" in str(error)
         other.run("COMMIT")
     make_again = onewriter.open(path)
     make_again.close()

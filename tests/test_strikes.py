@@ -252,6 +252,56 @@ def test_closing_may_be_interrupted_anywhere(tmp_path: Path) -> None:
     assert number > 100
 
 
+def test_the_write_that_has_to_close_may_be_interrupted_anywhere(tmp_path: Path, seed: int) -> None:
+    """Another thread closes meanwhile, and leaves the end of it to whoever writes; every third bytecode, as above.
+
+    the main thread             another
+    writes
+                                closes: waits for it
+    is struck
+                                has closed
+    """
+    number = seed % 3
+    while number < BYTECODES_MAX:
+        number += 3
+        db = open_items(tmp_path)
+        company = _Closer(db)
+        striker = Striker(number)
+        raised = striker.run(company.write)
+        assert raised is None or isinstance(raised, Strike), (striker.place, repr(raised))
+        del raised
+        company.end()
+        assert not presence.is_open(db.path), striker.place
+        if not striker.place:
+            break
+    assert number > 100
+
+
+class _Closer:
+    """A write in whose middle another thread begins to close."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._closing: list[Call[None]] = []
+
+    def write(self) -> None:
+        """Write, and have the line closed behind it."""
+        self._db.write(self._work)
+
+    def end(self) -> None:
+        """Wait until all is closed."""
+        for call in self._closing:
+            call.result()
+        self._db.close(LIMIT_S)
+
+    def _work(self, tx: Transaction) -> None:
+        tx.execute("UPDATE item SET name = name")
+        writer = self._db._core.writer
+        assert writer is not None
+        self._closing.append(Call(lambda: self._db.close(LIMIT_S)))
+        wait_until(lambda: writer.line._closed, "the line closed")
+
+
 def test_a_storm_of_real_signals(tmp_path: Path, seed: int) -> None:
     """Several a call, wherever they come: the main thread and four others write on, and the oracle finds all right."""
     done = subprocess.run(

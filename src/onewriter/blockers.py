@@ -1,16 +1,17 @@
-"""Who keeps a write waiting: this process's own line, another process of this library, or a stranger."""
+"""Who keeps a caller waiting: this process's own line, another process of this library, or a stranger."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from . import files
 from .contenders import Contender
-from .errors import Ran, WriteTimeout
+from .errors import Ran, ReadTimeout, WriteTimeout
 from .roll import Holder
 
 # Linux: who has which lock (https://man7.org/linux/man-pages/man5/proc_locks.5.html).
@@ -19,6 +20,9 @@ _LOCKS: Final = Path("/proc/locks")
 # not from the database alone.
 _WAL_WRITE: Final = 120
 _WAL_READ: Final = (124, 127)
+# All that SQLite locks in the -shm, and in the database (https://sqlite.org/src/file/src/os.h).
+_SHM: Final = (120, 128)
+_DATABASE: Final = (0x40000000, 0x40000000 + 511)
 
 
 def locked_out(path: Path, turn: Contender | None, ran: Ran = "no") -> WriteTimeout:
@@ -42,6 +46,14 @@ def locked_out(path: Path, turn: Contender | None, ran: Ran = "no") -> WriteTime
     return WriteTimeout(msg, held_by="stranger", pid=pid, ran=ran)
 
 
+def shut_out(path: Path, kind: type[ReadTimeout | WriteTimeout], what: str) -> ReadTimeout | WriteTimeout:
+    """Return the error for *what* failed because another connection kept the whole file at *path* locked."""
+    beside = _lockers(files.beside(path, "-shm"), "WRITE", *_SHM)
+    pid = next(chain(beside, _lockers(path, "WRITE", *_DATABASE)), None)
+    msg = f"{what}{path}: another connection kept the whole file locked past the deadline: {_stranger(pid)}"
+    return kind(msg, held_by="stranger", pid=pid)
+
+
 def _of_process(path: Path, holder: Holder) -> str:
     who = "" if holder.pid is None else f", {_name(holder.pid)},"
     return f"{path}: another process that uses onewriter{who} has kept the file's write turn{_since(holder)}"
@@ -53,7 +65,7 @@ def _since(holder: Holder) -> str:
 
 def _stranger(pid: int | None) -> str:
     if pid is None:
-        return "an sqlite3 shell or another program with an open write transaction?"
+        return "an sqlite3 shell or another program with an open transaction?"
     if pid == os.getpid():
         return "one of this very process"
     return _name(pid)
@@ -70,19 +82,19 @@ def _name(pid: int | None) -> str:
 
 def readers_of(path: Path) -> list[str]:
     """Return the names of other processes that read what the WAL of *path* holds, where the system tells."""
-    pids = {pid for pid in _lockers(path, "READ", *_WAL_READ) if pid != os.getpid()}
+    pids = {pid for pid in _lockers(files.beside(path, "-shm"), "READ", *_WAL_READ) if pid != os.getpid()}
     return [_name(pid) for pid in sorted(pids)]
 
 
 def _locker(path: Path) -> int | None:
     """Return which process has SQLite's write lock on the database at *path*, where the system tells."""
-    return next(_lockers(path, "WRITE", _WAL_WRITE, _WAL_WRITE), None)
+    return next(_lockers(files.beside(path, "-shm"), "WRITE", _WAL_WRITE, _WAL_WRITE), None)
 
 
 def _lockers(path: Path, kind: str, first: int, last: int) -> Iterator[int]:
-    """Yield the processes with a lock of that *kind* on one of the bytes *first* to *last* of the ``-shm``."""
+    """Yield the processes with a lock of that *kind* on one of the bytes *first* to *last* of the file at *path*."""
     with suppress(OSError, ValueError):
-        state = files.beside(path, "-shm").stat()
+        state = path.stat()
         file = f"{os.major(state.st_dev):02x}:{os.minor(state.st_dev):02x}:{state.st_ino}"
         for line in _LOCKS.read_text(encoding="ascii").splitlines():
             if "->" in line:

@@ -24,6 +24,7 @@ from typing import Any, Final
 import apsw
 
 from . import files, forks
+from .blockers import shut_out
 from .config import Config, Durability
 from .contenders import Contender
 from .descriptors import Account, accounted
@@ -192,11 +193,7 @@ class Handle:
 
     def locked_out(self, what: str = "") -> ReadTimeout | WriteTimeout:
         """Return the error for a file that another connection keeps locked; *what* was to be done."""
-        kind = ReadTimeout if self._guard.read_only else WriteTimeout
-        msg = (
-            f"{what}{self.path}: another connection, not of onewriter, kept the file locked past the deadline"
-        )
-        return kind(msg, held_by="stranger")
+        return shut_out(self.path, ReadTimeout if self._guard.read_only else WriteTimeout, what)
 
     # --- callbacks of SQLite, on the thread that uses the handle
 

@@ -83,7 +83,7 @@ class Line(Generic[W]):
         self._waiting: OrderedDict[Ticket[W], None] = OrderedDict()
         self._outside: OrderedDict[Ticket[W], None] = OrderedDict()
         self._closed = False
-        self._ended = False  # the holder has it for good
+        self.ended = False  # the holder has it for good
         self.holder: Ticket[W] | None = None
 
     def __len__(self) -> int:
@@ -207,7 +207,7 @@ class Line(Generic[W]):
             if is_open:
                 return _COMMIT
             if self._closed:
-                self._ended = True
+                self.ended = True
                 return _END
             self._on_free()
             self.holder = None  # L5
@@ -229,7 +229,7 @@ class Line(Generic[W]):
         """Return the ticket of *seat* that has the role, if one has; for the seat's thread, when it does not act."""
         with self._lock:
             holder = self.holder
-            if holder is None or holder.seat is not seat or self._ended:
+            if holder is None or holder.seat is not seat or self.ended:
                 return None
             return self._leads(holder)
 
@@ -274,7 +274,7 @@ class Line(Generic[W]):
         with self._lock:
             self._closed = True
             if self.holder is None:
-                self.holder = ticket
+                self.ended, self.holder = True, ticket
             return self.holder is ticket
 
     def refuse(self, error: Callable[[], BaseException]) -> None:
@@ -322,7 +322,7 @@ class Line(Generic[W]):
         """
         with self._lock:
             if self.holder is ticket:
-                if self._ended:
+                if self.ended:
                     return False
                 self._waiting.pop(ticket, None)  # it may have put itself back
                 return True

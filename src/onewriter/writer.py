@@ -61,18 +61,15 @@ class Writer:
         self.turn = connection.turn  # guarded by the role
         self.line: Line[Request] = Line(config.pending_max, self._rest)
         self.batch = Batch(connection, self.line, config, path)
-        self.connection = (
-            connection  # guarded by the role, as the batch, but that anybody may read their numbers
-        )
+        # Guarded by the role, as the batch, but that anybody may read their numbers.
+        self.connection = connection
         self.tell_seat: Callable[[], object] | None = None  # has the outcomes of submitted requests told
         self.at_end: Callable[[], object] | None = None  # called when the connection is closed
-        self.forgotten: object = (
-            None  # what ends the turn that has the role, should it be forgotten; guarded by the role
-        )
+        # What ends the turn that has the role, should it be forgotten; guarded by the role.
+        self.forgotten: object = None
         self._main = threading.main_thread().ident
-        self._patience_s = min(
-            config.holder_warn_s / 2, threading.TIMEOUT_MAX
-        )  # between two looks at the holder
+        # Between two looks at the holder.
+        self._patience_s = min(config.holder_warn_s / 2, threading.TIMEOUT_MAX)
         self._is_ended = False  # whether the connection is closed
         self._ended = closed_lock()  # news of that
 
@@ -208,7 +205,7 @@ class Writer:
             if self.line.close(ticket):
                 self._end()
         except BaseException:
-            _start_new_thread(apart, ("rescue", self._end_after, ticket))
+            _start_new_thread(apart, ("rescue", self.rescue, ticket))
             self.line.let_go()
             raise
         if not self._is_ended:
@@ -365,27 +362,28 @@ class Writer:
             self.turn.rest()
 
     def _end(self) -> None:
-        if self.config.optimize:
-            self.connection.optimize()
-        self.connection.close()
-        if self.turn is not None:
-            self.turn.leave()
+        """Close the connection; again where an interrupt struck this, which may be after any step."""
+        if not self._is_ended:
+            if self.config.optimize:
+                self.connection.optimize()
+            self.connection.close()
+            if self.turn is not None:
+                self.turn.leave()
         self._is_ended = True
         wake_up(self._ended)
         if self.at_end is not None:
             self.at_end()
-
-    def _end_after(self, ticket: Ticket[Request]) -> None:
-        """End what the thread that closes, whose *ticket* is, can no more."""
-        if self.line.rescue(ticket):
-            self._end()
+        self.line.holder = None  # so that its thread is not taken for one that still writes
 
     def rescue(self, ticket: Ticket[Request]) -> None:
         """Take *ticket* out of the line, or the role over from its thread, which an interrupt struck (W5)."""
-        if self.connection.inherited or not self.line.rescue(ticket):
+        if self.connection.inherited:
             return
-        with self.presence.engaged():  # a log's handler that writes would wait for this thread
-            self._take_over(ticket)
+        if self.line.rescue(ticket):
+            with self.presence.engaged():  # a log's handler that writes would wait for this thread
+                self._take_over(ticket)
+        elif self.line.ended and self.line.holder is ticket:
+            self._end()  # again: the interrupt struck it
 
     def _take_over(self, ticket: Ticket[Request]) -> None:
         ticket.given_up = True  # where a turn was held too long, its thread may write again
