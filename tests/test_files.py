@@ -155,6 +155,18 @@ except CannotOpen as error:
 """
 
 
+@pytest.mark.parametrize("side", files.SIDES)
+def test_what_a_link_beside_it_leads_to_is_left_as_it_is(tmp_path: Path, side: str) -> None:
+    """Whoever may write in the folder could else have any file's mode changed by who opens the database."""
+    (tmp_path / "a").touch(mode=0o600)
+    victim = tmp_path / "victim"
+    victim.touch()
+    victim.chmod(0o644)
+    (tmp_path / f"a{side}").symlink_to(victim)
+    files.narrow(tmp_path / "a", 0o600)
+    assert mode(victim) == 0o644
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a file of another user")
 def test_a_mode_that_cannot_be_narrowed_is_told(tmp_path: Path) -> None:
     """A file of another user that is too wide is refused, with the way out."""

@@ -125,8 +125,11 @@ def test_a_recovery_that_does_not_end_is_a_time_out(tmp_path: Path, asked: str) 
                 CALLS[asked](db)
             assert (caught.value.held_by, caught.value.ran) == ("stranger", "no")
             for read_only, kind in ((False, WriteTimeout), (True, ReadTimeout)):
-                with pytest.raises(kind, match=f"cannot open {db.path}"):
+                with pytest.raises(kind, match=f"cannot open {db.path}") as late:
                     _open(db, read_only=read_only, config=SHORT)
+                assert "not of onewriter" not in str(late.value), "it is"
+                if Path("/proc/locks").exists():
+                    assert late.value.pid == other.process.pid
             other.go_on()
             other.end()
         assert names(db) == ["before"]

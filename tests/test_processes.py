@@ -158,6 +158,42 @@ def test_a_child_that_opens_the_file_itself_holds_locks_of_its_own(tmp_path: Pat
         assert db.check() == []
 
 
+_FORKS_WHILE_ANOTHER_LOADS = """
+import os, sys, threading, time
+from onewriter import futexes
+db = onewriter.open(sys.argv[1])
+assert "ctypes" not in sys.modules
+loads, may_go_on = threading.Event(), threading.Event()
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "_ctypes" and threading.current_thread() is other:
+            loads.set()
+            may_go_on.wait()
+sys.meta_path.insert(0, Slow())
+other = threading.Thread(target=futexes._futex)  # as whoever waits for another process does
+other.start()
+loads.wait()
+threading.Timer(0.2, may_go_on.set).start()
+pid = os.fork()
+if pid == 0:
+    os._exit(0)
+until = time.monotonic() + 10
+while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0) and time.monotonic() < until:
+    time.sleep(0.01)
+if ended == (0, 0):
+    os.kill(pid, 9)
+print("ended" if ended == (pid, 0) else "hangs")
+"""
+
+
+def test_a_child_forked_while_a_thread_loads_what_it_needs_comes_out_of_the_fork(tmp_path: Path) -> None:
+    """Python's lock of a module that is half loaded stays locked in the child, where nobody opens it."""
+    with child(
+        "import warnings; warnings.simplefilter('ignore')\n" + _FORKS_WHILE_ANOTHER_LOADS, tmp_path / "a.db"
+    ) as program:
+        assert program.end() == "ended\n"
+
+
 def test_a_child_forked_in_the_middle_of_a_write_may_not_open_the_file(tmp_path: Path) -> None:
     """What it inherited says that the write lock is taken, for ever; another file it may open."""
     with make(tmp_path / "a.db") as db:

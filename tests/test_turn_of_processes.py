@@ -559,6 +559,40 @@ def test_a_moved_folder_keeps_its_turn(tmp_path: Path) -> None:
         assert names(db) == ["child", "parent"]
 
 
+@pytest.mark.parametrize("how", ["its folder moved", "another put in its place"])
+def test_another_file_of_the_name_is_not_taken_for_it(tmp_path: Path, how: str) -> None:
+    """Whatever opens one more connection refuses, and neither file has anything of the other."""
+    path, others = tmp_path / "one" / "a.db", tmp_path / "other" / "a.db"
+    with opened(others) as other:
+        other.execute(INSERT, ("other",))
+        other.snapshot(tmp_path / "other.db")
+    with opened(path) as db:
+        db.execute(INSERT, ("ours",))
+        if how == "its folder moved":
+            path.parent.rename(tmp_path / "moved")
+            others.parent.rename(path.parent)
+        else:
+            (tmp_path / "other.db").replace(path)
+        before = path.read_bytes()
+        for ask in (
+            lambda: names(db),
+            db.check,
+            db.checkpoint,
+            lambda: db.snapshot(tmp_path / "snapshot.db"),
+            lambda: db.unsafe_connection().__enter__(),
+        ):
+            with pytest.raises(onewriter.Error, match="names another file than the one that was opened"):
+                ask()
+        db.execute(INSERT, ("ours too",))
+    assert path.read_bytes() == before
+    assert not (tmp_path / "snapshot.db").exists()
+    if how == "its folder moved":
+        with opened(tmp_path / "moved" / "a.db") as db:
+            assert names(db) == ["ours", "ours too"]
+        with opened(path) as db:
+            assert names(db) == ["other"]
+
+
 def test_a_deleted_side_file_costs_no_write(tmp_path: Path) -> None:
     """Who opens later has another page; SQLite's lock is what decides."""
     path = tmp_path / "a.db"

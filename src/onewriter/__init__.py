@@ -1,5 +1,10 @@
 """SQLite for multithreaded Python services: many readers, one writer, and no ``database is locked``."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from . import converters
 from .blobs import Blob
 from .config import Config
@@ -43,6 +48,9 @@ from .snapshots import restore
 from .stats import Stats
 from .transaction import ReadTransaction, Transaction
 from .values import SQL, Value
+
+if TYPE_CHECKING:
+    from . import aio
 
 __version__ = "0.1.0"
 
@@ -90,7 +98,18 @@ __all__ = [
     "Value",
     "WriteTimeout",
     "WrongThread",
+    "aio",
     "converters",
     "open",
     "restore",
 ]
+
+
+if not TYPE_CHECKING:  # or type checkers would take every name for one that is there
+
+    def __getattr__(name: str) -> object:
+        """Load `onewriter.aio` at its first use: asyncio takes longer to load than all of this."""
+        if name == "aio":
+            return importlib.import_module("onewriter.aio")
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)

@@ -10,6 +10,7 @@ G3  No code of a user's runs with the role, but for the functions themselves: ca
     itself waits for a future, in a callback, outcomes are told first: it would wait for itself.
 G4  Whatever a callback raises, the next one is called.
 G5  The second thread ends after the first. What comes when it has ended is called by a thread of its own.
+G6  A ticket with a box has no future here: the box is given it, and rung once for all that were told together.
 
 Both threads are started at the first need. Neither has a lock but the line's.
 """
@@ -30,7 +31,7 @@ from .errors import WriteTimeout
 from .futures import WriteFuture
 from .helpers import Helper, apart
 from .requests import Function, Request
-from .tickets import Seat, Ticket
+from .tickets import Box, Seat, Ticket
 from .transaction import Transaction
 from .writer import Writer
 
@@ -69,6 +70,9 @@ class Background:
         # Committed, and not told before their callbacks have run. Who adds looks at _waits after it, and who sets that
         # looks here after it; who takes one out tells it.
         self._untold: dict[Ticket[Request], Submitted] = {}
+        self._is_started = (
+            False  # the first thread is, so that it need not be asked for; at worst it is once more
+        )
         self._waits = False  # the second thread waits for a future, in a callback
         name = writer.path.name
         self._runner = Helper(f"onewriter-submit-{name}", self._run, self._seat.wake, self._leave)
@@ -81,15 +85,25 @@ class Background:
         Raises:
             QueueFull, DatabaseClosed: nothing ran, and nothing will.
         """
-        line = self._writer.line
         future: WriteFuture[object] = WriteFuture(
             self._writer.presence, lambda: self._writer.withdraw(ticket), self._later, self._about_to_wait
         )
         ticket: Ticket[Request] = Ticket(Submitted(work, future), timeout_s, portable=False, alone=alone)
-        ticket.line, ticket.seat, ticket.wake = line, self._seat, self._seat.wake
-        self._runner.start()
-        self._writer.submit(ticket)
+        self.put(ticket)
         return cast("WriteFuture[T]", future)
+
+    def put(self, ticket: Ticket[Request]) -> None:
+        """Put *ticket* in line; never waits. Where it has a box, that is given it with its outcome (G6).
+
+        Raises:
+            QueueFull, DatabaseClosed: nothing ran, and nothing will.
+        """
+        seat = self._seat
+        ticket.line, ticket.seat, ticket.wake = self._writer.line, seat, seat.wake
+        if not self._is_started:
+            self._runner.start()
+            self._is_started = True
+        self._writer.submit(ticket)
 
     def end(self, deadline: float) -> bool:
         """End both threads when all is told, up to *deadline*; the line is closed, and refuses what waits."""
@@ -118,14 +132,25 @@ class Background:
                 waited_s = clock.now() - ticket.entered_at
                 msg = f"{self._writer.path}: the submitted write's turn did not come in {waited_s:.3g} s; nothing ran"
                 ticket.error = WriteTimeout(msg, held_by="line")
-                self._tell(ticket)
+                self._seat.told.append(ticket)
+            self._tell_all()
         return self._seat.earliest
 
     def _tell_all(self) -> None:
-        told = self._seat.told
+        told, boxes, last = self._seat.told, set[Box](), None
         with suppress(IndexError):  # another thread may take the last one
             while told:
-                self._tell(told.popleft())
+                ticket = told.popleft()
+                box = ticket.box
+                if box is None:
+                    self._tell(ticket)
+                    continue
+                box.put(ticket)
+                if box is not last:
+                    boxes.add(box)
+                    last = box
+        for box in boxes:
+            box.ring()  # G6
 
     def _tell(self, ticket: Ticket[Request]) -> None:
         work = ticket.work

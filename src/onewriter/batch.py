@@ -88,7 +88,8 @@ class Batch:
         # The WAL is looked at when `pages_written` is not between these any more; SQLite counts to 2**31, and anew.
         self._looked_at, self._looks_at = 0, 0.0
         self.members: list[Ticket[Request]] = []
-        self._opened_at = 0.0
+        self._batch_max, self._batch_s = config.batch_max, config.batch_s
+        self._full_at = 0.0  # when the one that is open has lasted long enough
         self.ended_at = 0.0  # when the last one was committed
         self._writes = self._commits = self._reruns = 0
         self._waits = Samples()
@@ -97,10 +98,7 @@ class Batch:
     @property
     def is_full(self) -> bool:
         """Whether it has gathered enough, by number or by time; for one that is OPEN."""
-        return (
-            len(self.members) >= self._config.batch_max
-            or clock.now() - self._opened_at >= self._config.batch_s
-        )
+        return len(self.members) >= self._batch_max or clock.now() >= self._full_at
 
     def open(self, deadline: float) -> bool:
         """Begin the transaction for the first member; False where another connection kept the lock past *deadline*.
@@ -109,7 +107,7 @@ class Batch:
             Error: SQLite cannot begin one.
         """
         begun = self._connection.begin_write(deadline)
-        self._opened_at = clock.now()
+        self._full_at = clock.now() + self._batch_s
         return begun
 
     def join(self, ticket: Ticket[Request]) -> None:
@@ -143,7 +141,7 @@ class Batch:
     def adopt(self, ticket: Ticket[Request], value: object) -> None:
         """Make *ticket*, whose work is done in the transaction that is open, the first member."""
         ticket.value = value
-        self._opened_at = ticket.entered_at
+        self._full_at = ticket.entered_at + self._batch_s
         self.members.append(ticket)
         self._line.joined(ticket)
 

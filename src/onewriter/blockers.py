@@ -47,10 +47,14 @@ def locked_out(path: Path, turn: Contender | None, ran: Ran = "no") -> WriteTime
 
 
 def shut_out(path: Path, kind: type[ReadTimeout | WriteTimeout], what: str) -> ReadTimeout | WriteTimeout:
-    """Return the error for *what* failed because another connection kept the whole file at *path* locked."""
+    """Return the error for *what* failed because another connection kept the whole file at *path* locked.
+
+    It need not be a stranger's: whoever opens a file after a crash, or is the last to close it, has it so for a moment.
+    """
     beside = _lockers(files.beside(path, "-shm"), "WRITE", *_SHM)
     pid = next(chain(beside, _lockers(path, "WRITE", *_DATABASE)), None)
-    msg = f"{what}{path}: another connection kept the whole file locked past the deadline: {_stranger(pid)}"
+    who = _stranger(pid) if pid else "an sqlite3 shell, or a process that was opening or closing it?"
+    msg = f"{what}{path}: another connection kept the whole file locked past the deadline: {who}"
     return kind(msg, held_by="stranger", pid=pid)
 
 

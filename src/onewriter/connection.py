@@ -38,6 +38,7 @@ _BEGIN_READ: Final = own("BEGIN")
 _COMMIT: Final = own("COMMIT")
 _ROLLBACK: Final = own("ROLLBACK")
 _COMMITS: Final = (_COMMIT,)  # for `map`, see N5
+_SAVE, _RELEASE = f"SAVEPOINT {SAVEPOINT}", f"RELEASE {SAVEPOINT}"
 T = TypeVar("T")
 
 
@@ -244,9 +245,9 @@ class Connection(Upkeep):
         """Close what stayed open between two calls."""
         opened.close()
 
-    def save(self, name: str = SAVEPOINT) -> None:
-        """Set the savepoint *name*."""
-        self._savepoint(f"SAVEPOINT {name}")
+    def save(self) -> None:
+        """Set the savepoint of a request."""
+        self._savepoint(_SAVE)
 
     def save_within(self) -> str:
         """Set a savepoint inside a request, and return its name, which no other of the request has.
@@ -259,14 +260,14 @@ class Connection(Upkeep):
             raise MisuseError(msg)
         self._nested += 1
         name = f"{SAVEPOINT}_{self._nested}"
-        self.save(name)
+        self._savepoint(f"SAVEPOINT {name}")
         return name
 
     def release(self, name: str = SAVEPOINT) -> None:
         """Keep what was done since the savepoint *name*; those inside it end with it."""
         if self.opened:
             self._close_writing()
-        self._savepoint(f"RELEASE {name}")
+        self._savepoint(_RELEASE if name is SAVEPOINT else f"RELEASE {name}")
 
     def go_back(self, name: str = SAVEPOINT) -> None:
         """Undo what was done since the savepoint *name*, and end it; those inside it end with it."""

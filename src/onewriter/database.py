@@ -19,13 +19,14 @@ from .config import Config, Durability
 from .connection import Connection
 from .core import Core
 from .errors import MisuseError, NestedWrite, ReadOnlyDatabase
+from .functions import check_function
 from .interactive import HeldTransaction, UnsafeConnection
 from .migrations import Migration, MigrationStatus
 from .parameters import Params
 from .reader import ReadingConnection
 from .readers import Readers
 from .reading import Reading
-from .requests import Function, ManyStatements, Request, Statement, check_function
+from .requests import Function, ManyStatements, Request, Statement
 from .results import Result
 from .samples import Tally
 from .stats import Stats, gather
@@ -61,12 +62,13 @@ class Database(Reading):
         heard: Tally,
     ) -> None:
         """Made by `open`; all its connections count in *heard* how often SQLite said busy to them."""
-        self._durability: Durability = durability
         self._heard = heard
-        connect = partial(_connect_reader, path, config, durability, heard)
+        file = presence.key_of(path)
+        connect = partial(_connect_reader, path, file, config, durability=durability, heard=heard)
         readers = Readers(connect, config.readers_max, path)
         super().__init__(path, config, presence.of(path, readers), readers)
-        connect_writer = partial(_connect, path, config, durability, heard, read_only=False)
+        self._connect = partial(_connect, path, file, config, durability=durability, heard=heard)
+        connect_writer = partial(self._connect, read_only=False)
         self._core = Core(path, self._presence, self._readers, connection, config, connect=connect_writer)
         self._live = self._core.writer  # None once it must not be used: what a call asks first
         forks.register(self)
@@ -171,7 +173,7 @@ class Database(Reading):
         """
         writer = self._for_writing()
         timeout_s = clock.duration(timeout_s, self.config.write_timeout_s)
-        connect = partial(_connect, self.path, self.config, self._durability, self._heard, read_only=False)
+        connect = partial(self._connect, read_only=False)
         return UnsafeConnection(writer, timeout_s, connect, self._core.watch, self)
 
     # --- the file
@@ -333,9 +335,7 @@ class Database(Reading):
     def _connection_of_its_own(self, *, read_only: bool) -> contextlib.closing[Connection]:
         self._check_not_writing()
         deadline = clock.now() + self.config.read_timeout_s
-        connection = _connect(
-            self.path, self.config, self._durability, self._heard, deadline, read_only=read_only
-        )
+        connection = self._connect(deadline, read_only=read_only)
         connection.unlimited()
         return contextlib.closing(connection)
 
@@ -348,16 +348,31 @@ class Database(Reading):
 
 
 def _connect_reader(
-    path: Path, config: Config, durability: Durability, heard: Tally, deadline: float
+    path: Path,
+    file: tuple[int, int] | None,
+    config: Config,
+    deadline: float,
+    *,
+    durability: Durability,
+    heard: Tally,
 ) -> ReadingConnection:
+    presence.check_still(path, file)
     return ReadingConnection(
         path, config=config, durability=durability, read_only=True, deadline=deadline, heard=heard
     )
 
 
 def _connect(
-    path: Path, config: Config, durability: Durability, heard: Tally, deadline: float, *, read_only: bool
+    path: Path,
+    file: tuple[int, int] | None,
+    config: Config,
+    deadline: float,
+    *,
+    durability: Durability,
+    heard: Tally,
+    read_only: bool,
 ) -> Connection:
+    presence.check_still(path, file)
     return Connection(
         path, config=config, durability=durability, read_only=read_only, deadline=deadline, heard=heard
     )

@@ -145,7 +145,10 @@ def narrow(path: Path, mode: int) -> None:
     """Take from the file at *path*, and from those beside it, the permissions that *mode* does not have."""
     for each in (path, *(beside(path, side) for side in SIDES)):
         try:
-            has = stat.S_IMODE(each.stat().st_mode)
+            state = each.lstat()
+            if stat.S_ISLNK(state.st_mode):
+                continue  # not ours, nor what it leads to: neither SQLite nor `turnfile` follows one
+            has = stat.S_IMODE(state.st_mode)
             if has & ~mode & 0o777:
                 each.chmod(has & mode)
         except FileNotFoundError:

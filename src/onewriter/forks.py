@@ -15,13 +15,14 @@ not have; a child that only goes on to another program never comes near them.
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 import weakref
 from pathlib import Path
 from typing import Protocol
 
-from . import presence
+from . import errands, presence
 from .errors import ForkedDatabase
 
 
@@ -78,10 +79,17 @@ def shed_inherited(path: Path) -> None:
         raise ForkedDatabase(msg)
 
 
+def _before_fork() -> None:
+    """Load what the child will need: there it would wait for ever for a thread that was in the middle of loading it."""
+    if _open or _handles:
+        importlib.import_module("ctypes")  # a process with an open database alone has to pay for it
+
+
 def _after_fork() -> None:
     global _lock  # noqa: PLW0603 - another thread of the parent may have held it
     _lock = threading.RLock()
     presence.forget_all()
+    errands.forget_all()
     holders = [holder.disown() for holder in list(_open)]
     handles = list(_handles)
     _open.clear()
@@ -95,9 +103,9 @@ def _after_fork() -> None:
 
 def _keep_for_ever(inherited: object) -> None:
     """Give *inherited* a reference that nothing takes back: the interpreter's own end would close what it holds."""
-    import ctypes  # noqa: PLC0415 - a child of a process with an open database alone has to pay for it
+    import ctypes  # noqa: PLC0415 - loaded by `_before_fork`
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import apsw
 
-from . import files, forks
+from . import errands, files, forks
 from .blockers import shut_out
 from .config import Config, Durability
 from .contenders import Contender
@@ -210,7 +210,7 @@ class Handle:
 
     def _overdue(self) -> bool:
         now = time.monotonic()
-        return now > self.stop_at or now > self.hold_until
+        return now > self.stop_at or now > self.hold_until or errands.is_broken()
 
     def close(self) -> None:
         """Close; what was open is rolled back. A second call does nothing.

@@ -8,8 +8,8 @@ L3  A ticket has exactly one outcome, and its owner is woken for it.
 L4  While a ticket waits and was never started, its owner may leave: then nothing of it has run or will run.
     Once it was taken or given the role it cannot leave; it waits for its outcome.
 L5  The role is free only while nobody waits.
-L6  At most ``pending_max`` tickets wait in line. Who has a thread to wait with waits outside for room, first come first
-    served too; who has none is turned away.
+L6  At most ``pending_max`` tickets wait in line. Who has a thread to wait with, or is ``patient``, waits outside for
+    room, first come first served too; all others are turned away.
 L7  An interrupt (Ctrl-C, a signal handler that raises) may end any of these methods after any of its steps, and
     leave the lock held. `rescue`, on another thread, then finds a line that is whole, or makes it so.
 
@@ -60,7 +60,7 @@ class Closed(Exception):
 
 
 class Full(Exception):
-    """The line has no room, and the ticket has no thread to wait for it."""
+    """The line has no room, and the ticket is one that does not wait for it."""
 
 
 class TimedOut(Exception):
@@ -116,7 +116,7 @@ class Line(Generic[W]):
 
         Raises:
             Closed: `close` was called before.
-            Full: there is no room, and the ticket has a seat (L6).
+            Full: there is no room, and the ticket is one of a seat that does not wait outside (L6).
         """
         with self._lock:
             if self._closed:
@@ -125,11 +125,15 @@ class Line(Generic[W]):
                 self.holder = ticket
                 tell(ticket, _LEADS)
                 return True
-            if ticket.seat is not None:
-                self._enter_seated(ticket, ticket.seat)
-                return False
-            ticket.wake = closed_lock()
-            if len(self._waiting) < self._pending_max and not self._outside:
+            has_room, seat = len(self._waiting) < self._pending_max and not self._outside, ticket.seat
+            if seat is None:
+                ticket.wake = closed_lock()
+            elif not has_room and not ticket.patient:
+                raise Full
+            elif ticket.deadline < seat.earliest:
+                seat.earliest = ticket.deadline
+                wake_up(seat.wake)
+            if has_room:
                 self._waiting[ticket] = None
                 ticket.state = _WAITS
             else:
@@ -185,7 +189,7 @@ class Line(Generic[W]):
         with self._lock:
             if self._outside:
                 self._let_in()
-            waiting = self._waiting
+            waiting, holder = self._waiting, self.holder
             while waiting:
                 head = next(iter(waiting))  # L2: always the first
                 if head.state is not _WAITS and not self._is_in_line(head):
@@ -193,7 +197,7 @@ class Line(Generic[W]):
                 if is_open and head.alone:
                     return _COMMIT
                 if (
-                    self._is_ours(head)
+                    holder is not None and holder.seat is head.seat
                     if head.seat is not None
                     else head.portable and clock.now() < serves_until
                 ):
@@ -245,9 +249,13 @@ class Line(Generic[W]):
         """Tell each of *tickets* its outcome, in order; for the holder of the role only (L3)."""
         with self._lock:
             for ticket in tickets:
-                if ticket.seat is not None and ticket.state is not _DONE:
-                    ticket.seat.told.append(ticket)
-                tell(ticket, _DONE)
+                seat = ticket.seat
+                if seat is None:
+                    tell(ticket, _DONE)
+                elif ticket.state is not _DONE:
+                    seat.told.append(ticket)
+                    ticket.state = _DONE
+                    wake_up(seat.wake)
 
     def put_back(self, tickets: Iterable[Ticket[W]], deadline: float) -> None:
         """Put *tickets* before all others, in their order, each alone from now on; for the holder of the role only.
@@ -288,7 +296,8 @@ class Line(Generic[W]):
     def expire(self, seat: Seat[W]) -> list[Ticket[W]]:
         """Take out and return the tickets of *seat* whose deadline has passed; note the next deadline."""
         with self._lock:
-            mine = [each for each in self._waiting if each.seat is seat and self._may_leave(each)]
+            all_ = (*self._waiting, *self._outside)
+            mine = [each for each in all_ if each.seat is seat and self._may_leave(each)]
             now = clock.now()
             late = [each for each in mine if each.deadline <= now]
             for ticket in late:
@@ -367,19 +376,6 @@ class Line(Generic[W]):
         tell(ticket, state)
         self._waiting.pop(ticket, None)
         self._outside.pop(ticket, None)
-
-    def _enter_seated(self, ticket: Ticket[W], seat: Seat[W]) -> None:
-        if len(self._waiting) >= self._pending_max or self._outside:
-            raise Full
-        if ticket.deadline < seat.earliest:
-            seat.earliest = ticket.deadline
-            wake_up(seat.wake)
-        self._waiting[ticket] = None
-        ticket.state = _WAITS
-
-    def _is_ours(self, ticket: Ticket[W]) -> bool:
-        """Whether *ticket* and the holder have one seat."""
-        return self.holder is not None and self.holder.seat is ticket.seat
 
     def _is_in_line(self, head: Ticket[W]) -> bool:
         """Make good what an interrupt of who brought *head* in or took it out has left; return whether it waits."""

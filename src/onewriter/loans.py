@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Final, TypeAlias
 
+from . import errands
 from .blocks import Block
 from .locks import closed_lock
 from .marks import is_mark_of_this_thread, name_of_thread
@@ -27,7 +28,10 @@ def is_of_the_dead(loan: Loan) -> bool:
 
 
 def name_of(loan: Loan) -> str:
-    """Return the name of its thread."""
+    """Return the name of its thread, or of the task for which that reads."""
+    who = errands.who_has(loan[0])
+    if who is not None:
+        return who
     mark = None if loan[3] is None else loan[3].mark()
     if mark is not None:
         return mark.name

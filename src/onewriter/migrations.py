@@ -23,8 +23,9 @@ from typing import Final, cast
 from . import clock, statements
 from .connection import Connection
 from .errors import Error, MigrationError, ProgrammingError, Ran, WriteTimeout
+from .functions import check_finished, check_function
 from .parameters import Params
-from .requests import call_back, check_finished, check_function
+from .requests import call_back
 from .rows import Plain
 from .transaction import Transaction
 from .turns import Turn

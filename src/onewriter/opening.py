@@ -47,7 +47,7 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
 
     Raises:
         CannotOpen, NotADatabase, ReadOnlyDatabase, CorruptDatabase: the file was left as it is; the message names it.
-        WriteTimeout: a connection that is not of onewriter kept the file locked past ``Config.migrate_timeout_s``.
+        WriteTimeout: another connection kept the file locked past ``Config.migrate_timeout_s``.
         MisuseError: this process has the file open by other means, whose close would drop our locks.
         MigrationError: see `Database.migrate`.
     """

@@ -13,10 +13,14 @@ import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from . import errands
 from .errors import CannotOpen, NestedWrite
 from .locks import let_go
+
+if TYPE_CHECKING:
+    from asyncio import Task  # loaded by who uses it: half of the time that `import onewriter` takes
 
 _log = logging.getLogger(__name__)
 _frames = sys._current_frames  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - it is documented
@@ -46,9 +50,10 @@ class Presence:
             thread adds and removes only itself, and asks only about itself; a dictionary's own operations are atomic,
             so no lock is needed. An interrupt may leave an entry behind, and so may a thread that died, whose
             identifier comes again: what counts is whether the request is over.
+        tasks: tasks of asyncio that have a write transaction of the file open.
     """
 
-    __slots__ = ("_key", "_users", "_warned", "writing")
+    __slots__ = ("_key", "_users", "_warned", "tasks", "writing")
 
     def __init__(self, key: tuple[int, int]) -> None:
         """Begin with none; *key* is the file's."""
@@ -56,6 +61,7 @@ class Presence:
         self._warned: Pending | None = None  # of whom was complained last
         self._users: set[object] = set()  # open databases; guarded by the module's _lock
         self.writing: dict[int, Pending] = {}
+        self.tasks: dict[Task[object], None] = {}
 
     @contextmanager
     def engaged(self) -> Generator[None]:
@@ -81,9 +87,8 @@ class Presence:
             return
         self._warned = request
         ident = next((ident for ident, each in list(self.writing.items()) if each is request), None)
-        name = next(
-            (each.name for each in threading.enumerate() if each.ident == ident), "a thread that ended"
-        )
+        thread = (each.name for each in threading.enumerate() if each.ident == ident)
+        name = (ident is not None and errands.who_has(ident)) or next(thread, "a thread that ended")
         frame = _frames().get(ident) if ident is not None else None
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
         _log.warning("%s: %s has held the write turn %s\n%s", path, name, how_long, stack)
@@ -125,23 +130,43 @@ def of(path: Path, user: object) -> Presence:
 def is_open(path: Path) -> bool:
     """Whether a database of this process has the file at *path* open."""
     with _lock:
-        return _key(path) in _of_files
+        return key_of(path) in _of_files
 
 
 def is_writing(path: Path) -> bool:
     """Whether the calling thread is writing to the file at *path*, through whichever database."""
-    key = _key(path)
+    key = key_of(path)
     with _lock:
         found = _of_files.get(key) if key is not None else None
     return found is not None and found.is_writing()
 
 
-def _key(path: Path) -> tuple[int, int] | None:
+def key_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at *path* from others, None where there is none."""
     try:
         state = path.stat()
     except OSError:
         return None
     return state.st_dev, state.st_ino
+
+
+def check_still(path: Path, file: tuple[int, int] | None) -> None:
+    """Refuse *path* where it names another file by now than *file*, which `key_of` told when it was opened.
+
+    A connection that is opened then would read, check or copy a file that nobody asked for; and beside a WAL that has
+    stayed behind it would write into it what belongs to the first
+    (https://sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use).
+
+    Raises:
+        CannotOpen: it does. Where it names none, SQLite says so.
+    """
+    now = key_of(path)
+    if now is not None and now != file:
+        msg = (
+            f"cannot open {path}: it names another file than the one that was opened, which was moved or replaced; "
+            "close the database and open it again"
+        )
+        raise CannotOpen(msg)
 
 
 def forget_all() -> None:

@@ -39,7 +39,7 @@ from typing import Final
 
 from . import clock
 from .blocks import Block
-from .errors import DatabaseClosed, NestedRead
+from .errors import DatabaseClosed, NestedRead, ReadTimeout
 from .gates import ENDED
 from .lent import Lent, ReaderStats, all_lent, oldest, stats_of
 from .loans import Loan, Waiter, is_of_the_dead, is_of_this_thread, purpose_of
@@ -227,6 +227,10 @@ class Readers:
         That is a moment of the monotonic clock, in seconds. None where nobody reads, but in blocks that were ended.
         """
         return oldest(self._lent())
+
+    def late(self, since: float, sql: str) -> ReadTimeout:
+        """Return the error for who has waited for a reader in vain since *since*, for *sql*."""
+        return all_lent(self._path, self._lent(), (0, since, sql, None))
 
     def stats(self) -> ReaderStats:
         """Return the state of this moment."""

@@ -17,13 +17,13 @@ from . import clock, queries
 from .blocks import Block
 from .config import Config
 from .errors import DatabaseClosed, ForkedDatabase, NestedRead
+from .functions import check_finished, check_function
 from .loans import Loan
 from .marks import mark_of_this_thread
 from .parameters import Params
 from .presence import Presence
 from .reader import ReadingConnection
 from .readers import Readers
-from .requests import check_finished, check_function
 from .rows import Row
 from .sources import GatedSource
 from .transaction import ReadTransaction

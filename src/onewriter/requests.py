@@ -5,31 +5,28 @@ A statement is data, which any thread may run; a function belongs to the thread 
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
-from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType
-from typing import Final, Protocol
+from typing import Protocol
 
 from .connection import Connection
-from .errors import MisuseError, ProgrammingError
+from .functions import UNFINISHED, check_finished
 from .parameters import BINDABLE, Params, native
 from .transaction import Transaction
 from .values import check_params, plain
 
 _log = logging.getLogger(__name__)
-_LAZY: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
-_UNFINISHED: Final = frozenset({AsyncGeneratorType, CoroutineType})
-_LAZY_ADVICE: Final = (
-    "a coroutine or generator function does its work after it has returned, when the transaction is over: give a plain "
-    "function; collect a generator's rows in a list, and await before or after the write, not in it"
-)
 
 
 class Request(Protocol):
-    """A piece of work inside a write transaction that is open; it neither begins nor ends one."""
+    """A piece of work inside a write transaction that is open; it neither begins nor ends one.
+
+    Attributes:
+        lasts: it may keep the transaction for long: other processes are to see who has the turn.
+    """
+
+    lasts: bool
 
     @property
     def callbacks(self) -> object:
@@ -54,6 +51,7 @@ class _Data:
 
     __slots__ = ()
     callbacks = None
+    lasts = False
 
     def begin(self) -> bool:
         """Return True: its caller waits for it, and cannot cancel it."""
@@ -99,6 +97,7 @@ class Idle:
     """The work of a ticket whose own thread does it between two calls: only the role is wanted."""
 
     callbacks = None
+    lasts = False
 
     def begin(self) -> bool:
         """Return True: only what was submitted can be cancelled."""
@@ -117,6 +116,7 @@ class Function:
     """A caller's function of a `Transaction`."""
 
     __slots__ = ("_work", "callbacks")
+    lasts = False
 
     def __init__(self, work: Callable[[Transaction], object]) -> None:
         """Take *work*, which may be run a second time."""
@@ -140,7 +140,7 @@ class Function:
             self.callbacks = transaction.end()
         if connection.unended or connection.killed_by is not None or connection.inherited:
             connection.check_alive()  # the call is spared where all is well
-        if type(value) in _UNFINISHED:
+        if type(value) in UNFINISHED:
             check_finished(value)
         return value
 
@@ -173,28 +173,3 @@ def call_back(callbacks: Iterable[Callable[[], object]], path: Path) -> None:
                 interrupt = interrupt or error
     if interrupt is not None:
         raise interrupt
-
-
-def check_function(work: object) -> None:
-    """Refuse what cannot be called with a transaction, and what would only begin its work when called."""
-    if type(work) is FunctionType:
-        lazy = work.__code__.co_flags & _LAZY
-    elif callable(work):
-        inner = inspect.unwrap(work.func if isinstance(work, partial) else work)
-        called = inner if inspect.isroutine(inner) else getattr(inner, "__call__", inner)  # noqa: B004 - which kind
-        code = getattr(called, "__code__", None)
-        lazy = isinstance(code, CodeType) and code.co_flags & _LAZY
-    else:
-        msg = f"work must be a function of a transaction, not {type(work).__name__}"
-        raise ProgrammingError(msg)
-    if lazy:
-        raise MisuseError(_LAZY_ADVICE)
-
-
-def check_finished(value: object) -> None:
-    """Refuse a coroutine that a function returned: its work would begin when the transaction is over."""
-    if type(value) in _UNFINISHED:
-        close = getattr(value, "close", None)
-        if close is not None:
-            close()  # it has not begun, and Python would complain of that
-        raise MisuseError(_LAZY_ADVICE, ran="rolled_back")

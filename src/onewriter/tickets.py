@@ -27,7 +27,7 @@ from __future__ import annotations
 import enum
 import threading
 from collections import deque
-from typing import Generic, NoReturn, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from . import clock
 from .locks import closed_lock
@@ -78,6 +78,18 @@ class Held(Protocol):
         ...
 
 
+class Box(Protocol):
+    """Where tickets go that were told their outcome; for any thread."""
+
+    def put(self, ticket: Any, /) -> object:  # noqa: ANN401 - the kind of tickets that it is the box of
+        """Take *ticket*."""
+        ...
+
+    def ring(self) -> object:
+        """Tell whoever looks after it that there is news."""
+        ...
+
+
 class Ticket(Generic[W]):
     """One request's place in the line.
 
@@ -94,11 +106,14 @@ class Ticket(Generic[W]):
         value: what it is to return, once it is DONE.
         interrupt: what interrupted its thread while it could not leave.
         seat: who waits for it, where it has no thread of its own.
+        patient: it waits outside where the line is full, though it has no thread.
+        box: who is given it when it is told, where that is not the seat's own business.
         line: where it stands, or is to stand.
     """
 
     # Defaults in the class, not in each ticket: a lone write makes one, uses it for little and drops it.
     started = False
+    patient = False
     struck = False
     settled = False
     state = _NEW  # written under the line's lock, or by the holder of the role
@@ -109,6 +124,7 @@ class Ticket(Generic[W]):
     wake: threading.Lock | None = None  # made under the line's lock when its thread is to wait
     seat: Seat[W] | None = None
     line: Held | None = None
+    box: Box | None = None
 
     def __init__(self, work: W, timeout_s: float, *, portable: bool, alone: bool) -> None:
         """Describe the request, which may wait for *timeout_s* from now; `Line.enter` gives it its place."""

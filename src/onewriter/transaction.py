@@ -18,7 +18,8 @@ from typing_extensions import TypeForm
 
 from . import queries, statements, streams
 from .blobs import Blob, check_place
-from .errors import ProgrammingError, TransactionEnded, WrongThread
+from .errors import TransactionEnded, WrongThread
+from .functions import check_callback
 from .mapping import check_into
 from .parameters import Params
 from .queries import Source
@@ -62,13 +63,6 @@ def _ended(killer: BaseException) -> TransactionEnded:
     error = TransactionEnded(msg, ran="rolled_back")
     error.__cause__ = killer
     return error
-
-
-def check_callback(callback: object) -> None:
-    """Refuse what cannot be called."""
-    if not callable(callback):
-        msg = f"after_commit takes a function without arguments, not {type(callback).__name__}"
-        raise ProgrammingError(msg)
 
 
 class ReadTransaction:

@@ -23,6 +23,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from operator import methodcaller
+from pathlib import Path
 from types import TracebackType
 from typing import Final, TypeVar, TypeVarTuple
 
@@ -162,10 +163,7 @@ class Turn(Gated):
 
     def held_too_long(self) -> str:
         """Say that the turn was held longer than it may be."""
-        return (
-            f"{self.writer.path}: the transaction was rolled back, since it had kept the write turn for longer than "
-            f"hold_s ({self.hold_until - self.since:.3g} s): do slow work before or after it, or allow more"
-        )
+        return held_too_long(self.writer.path, self.hold_until - self.since)
 
     def expire(self) -> None:
         """End a turn that was held too long; for the watch."""
@@ -193,6 +191,14 @@ class Turn(Gated):
         """Make good what an interrupt of the calling thread has left held."""
         let_go(self.gate)
         self.writer.line.let_go()
+
+
+def held_too_long(path: Path, hold_s: float) -> str:
+    """Say that a turn of the file at *path* was held for longer than *hold_s*."""
+    return (
+        f"{path}: the transaction was rolled back, since it had kept the write turn for longer than hold_s "
+        f"({hold_s:.3g} s): do slow work before or after it, or allow more"
+    )
 
 
 class _TurnTicket(Ticket[Request]):

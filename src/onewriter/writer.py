@@ -108,7 +108,7 @@ class Writer:
                     state = line.wait(ticket, self._patience_s)
                     leads = state is _LEADS or (state is not _DONE and self.wait(ticket))
         except TimedOut:
-            raise self._late(ticket) from None
+            raise self.late(ticket) from None
         except BaseException:
             ticket.given_up = True
             if line.holder is ticket or (ticket.state is not _DONE and ticket.state is not _LEFT):
@@ -180,15 +180,13 @@ class Writer:
                 if line.holder is not seen:
                     seen, since = line.holder, clock.now()
                 elif seen is not None and clock.now() - since >= self.config.holder_warn_s:
-                    how_long = (
-                        f"for more than {self.config.holder_warn_s:.3g} s, while {len(line)} requests wait"
-                    )
-                    self.presence.warn_of(seen, self.path, how_long)
+                    long_s = f"{self.config.holder_warn_s:.3g} s, while {len(line)} requests wait"
+                    self.presence.warn_of(seen, self.path, f"for more than {long_s}")
                 state = line.wait(ticket, self._patience_s)
                 if state is _LEADS or state is _DONE:
                     return state is _LEADS
         except TimedOut:
-            raise self._late(ticket) from None
+            raise self.late(ticket) from None
 
     def is_held_here(self) -> bool:
         """Whether the calling thread has the role, or waits for it: what it then waits for would wait for it."""
@@ -225,7 +223,8 @@ class Writer:
         """Return the error for a file that another process or connection keeps from this one."""
         return locked_out(self.path, self.turn, ran)
 
-    def _late(self, ticket: Ticket[Request]) -> WriteTimeout:
+    def late(self, ticket: Ticket[Request]) -> WriteTimeout:
+        """Return the error for *ticket*, whose turn did not come in time."""
         if self.connection.waits_for_lock or (self.turn is not None and self.turn.waits_since):
             return self.locked()
         waited_s = clock.now() - ticket.entered_at
@@ -348,7 +347,10 @@ class Writer:
     def _open(self, ticket: Ticket[Request], *, mine: bool) -> bool | Exception:
         """Begin the batch for its first member; return why that cannot be: False where others are in the way."""
         try:
-            return self.batch.open(ticket.deadline if mine else 0.0)  # W4
+            deadline = ticket.deadline if mine else 0.0  # W4
+            if ticket.work.lasts and not self.connection.take_turn(deadline):
+                return False
+            return self.batch.open(deadline)
         except Exception as failure:  # noqa: BLE001 - a VFS, a hook of on_connect, a signal handler may raise anything
             self.connection.recover()
             return failure

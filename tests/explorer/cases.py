@@ -9,6 +9,8 @@ Each thread asks for one thing, of these kinds:
     poison       a function for which the commit fails     turn             an interactive transaction
     submit       a function for the background thread      cancelled        one that another thread cancels
     timed_submit one that may time out                     timed_turn       one that may time out
+    asked        a function for it, of a task              timed_asked      one that may time out
+    dropped      one whose task leaves at any moment
     close        close, and wait for the end               timed_close      close, refuse those who wait too long
     stranger     no request: another connection that has the file's lock, and lets it go
 """
@@ -23,11 +25,14 @@ from pathlib import Path
 from typing import cast
 
 from onewriter import Config, IntegrityError, Transaction
+from onewriter.aio.mailbox import Mailbox
+from onewriter.aio.writes import AskedFunction, AskedWrite, NotWanted
 from onewriter.background import Background
 from onewriter.connection import Connection
 from onewriter.errors import DatabaseClosed, QueueFull, WriteTimeout
 from onewriter.futures import WriteFuture
 from onewriter.interactive import HeldTransaction
+from onewriter.locks import closed_lock, wake_up
 from onewriter.presence import Presence
 from onewriter.requests import Function, Statement
 from onewriter.turns import Turn
@@ -44,6 +49,7 @@ FOREVER_S = 1e6  # past what ever times out
 SOON_S = 1.0
 STATEMENTS = frozenset({"execute", "timed_execute", "bad"})
 SUBMITTED = frozenset({"submit", "timed_submit", "cancelled"})
+ASKED = frozenset({"asked", "timed_asked", "dropped"})
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,27 @@ class Case:
         more += ["struck"] if self.strike else []
         more += ["fine"] if self.fine else []
         return " ".join(["+".join(self.kinds), *more])
+
+
+class _Dropped(Exception):
+    """Its task has left, and hears nothing."""
+
+
+class _Box:
+    """Where the outcome of what was asked comes."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+        self.is_left = False
+        self.news = closed_lock()
+
+    def put(self, ticket: object) -> None:
+        """Take *ticket*."""
+        self.told.append(ticket)
+
+    def ring(self) -> None:
+        """Wake who waits."""
+        wake_up(self.news)
 
 
 class _NoWatch:
@@ -111,7 +138,7 @@ class CaseRun:
         )
         self.writer = Writer(cast("Connection", store), config, Path("list"), self.presence)
         store.line = self.writer.line
-        self.background = Background(self.writer) if SUBMITTED & set(case.kinds) else None
+        self.background = Background(self.writer) if (SUBMITTED | ASKED) & set(case.kinds) else None
         self.asked: list[Asked] = []
         for number, kind in enumerate(case.kinds):
             fine = case.fine or (case.strike and number == case.main)
@@ -137,6 +164,8 @@ class CaseRun:
             asked.outcome, asked.error = "failed", error
         except Strike:
             asked.outcome = "struck"
+        except (_Dropped, NotWanted):
+            asked.outcome = "dropped"
         self._hear(asked)
 
     def _hear(self, asked: Asked) -> None:
@@ -160,6 +189,8 @@ class CaseRun:
             writer.perform(Statement(sql, (first,)), timeout_s, portable=True, alone=False)
         elif kind in SUBMITTED:
             self._submit(asked, timeout_s)
+        elif kind in ASKED:
+            self._await(asked, timeout_s)
         elif kind in ("turn", "timed_turn"):
             watch = cast("Watch", _NoWatch())
             with HeldTransaction(writer, timeout_s, FOREVER_S, watch, None) as tx:
@@ -201,6 +232,28 @@ class CaseRun:
         except CancelledError:
             asked.was_cancelled = True
             raise
+
+    def _await(self, asked: Asked, timeout_s: float) -> None:
+        """Do what a task and its loop do: ask, and look into the box each time that it rings."""
+        assert self.background is not None
+        box = _Box()
+        ticket = AskedWrite(
+            AskedFunction(self._work(asked)), timeout_s, self.writer, cast("Mailbox", box), alone=False
+        )
+        self.background.put(ticket)
+        if asked.kind == "dropped":
+            self.world.spawn(f"drops-{asked.name}", lambda: self._drop(ticket, box))
+        while not box.told and not box.is_left:
+            box.news.acquire()
+        if box.is_left:
+            raise _Dropped
+        if ticket.error is not None:
+            raise ticket.error
+
+    def _drop(self, ticket: AskedWrite, box: _Box) -> None:
+        box.is_left = True
+        ticket.drop()
+        box.ring()
 
     def _cancel(self, asked: Asked, future: WriteFuture[object]) -> None:
         asked.cancel_said = future.cancel()

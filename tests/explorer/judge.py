@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.explorer.cases import CaseRun
 
 ON_ANY = frozenset({"execute", "timed_execute", "bad"})
-ON_BACKGROUND = frozenset({"submit", "timed_submit", "cancelled"})
+ON_BACKGROUND = frozenset({"submit", "timed_submit", "cancelled", "asked", "timed_asked", "dropped"})
 NO_REQUEST = frozenset({"close", "timed_close", "stranger"})
 OUTCOMES = {
     "write": "done",
@@ -37,6 +37,9 @@ OUTCOMES = {
     "timed_submit": "done refused",
     "timed_turn": "done refused",
     "cancelled": "done refused",
+    "asked": "done",
+    "timed_asked": "done refused",
+    "dropped": "done dropped",
     "fails": "failed",
     "bad": "failed",
     "loses": "failed",
@@ -54,7 +57,7 @@ class Asked:
     kind: str
     first: int  # the integer of its first statement
     thread: Thread
-    outcome: str = ""  # done, failed, refused, struck
+    outcome: str = ""  # done, failed, refused, struck, dropped
     error: BaseException | None = None
     was_cancelled: bool = False
     cancel_said: bool = False
@@ -103,8 +106,8 @@ def _traces(run: CaseRun, each: Asked) -> Iterator[str]:
         yield f"{each.name} is done, and {there} of {each.numbers} are there: {kept}"
     if each.outcome in ("failed", "refused") and there:
         yield f"{each.name} was {each.outcome}, and {there} are there: {kept}"
-    if each.outcome == "struck" and there not in ([], each.numbers):
-        yield f"{each.name} was struck, and {there} of {each.numbers} are there: {kept}"
+    if each.outcome in ("struck", "dropped") and there not in ([], each.numbers):
+        yield f"{each.name} was {each.outcome}, and {there} of {each.numbers} are there: {kept}"
     if each.outcome == "refused" and any(number == each.first for number, _ in run.store.ran):
         yield f"{each.name} was refused ({each.error!r}), and ran"
     if each.cancel_said and not each.was_cancelled and not each.thread.was_struck:

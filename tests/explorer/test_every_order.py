@@ -57,6 +57,11 @@ SUBMITTED = (
     Case(("cancelled",)),
     Case(("submit", "execute")),
     Case(("submit", "close")),
+    Case(("asked",)),
+    Case(("dropped",)),
+    Case(("asked", "execute")),
+    Case(("asked", "close")),
+    Case(("dropped", "execute")),
 )
 STRUCK = (
     *(Case((kind,), main=0, strike=True) for kind in ("write", "execute", "alone", "turn", "loses")),
@@ -91,6 +96,16 @@ def test_limits(case: Case) -> None:
 def test_what_is_submitted(case: Case) -> None:
     """The background thread among others, and a future that is cancelled at any moment."""
     search(case)
+
+
+def test_tasks_wait_outside_of_a_full_line(seed: int) -> None:
+    """They have no thread to wait with, and come in like those that have; too many orders for a search."""
+    for kinds in (
+        ("write", "asked", "asked"),
+        ("write", "dropped", "asked"),
+        ("write", "timed_asked", "asked"),
+    ):
+        draw(Case(kinds, pending_max=1), seed, 300)
 
 
 def test_closing_at_once_after_the_first_submit() -> None:

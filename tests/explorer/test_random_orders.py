@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.explorer.cases import Case, draw
+from tests.explorer.cases import ASKED, SUBMITTED, Case, draw
 
 pytestmark = pytest.mark.usefixtures("patch")
 
@@ -24,6 +24,9 @@ KINDS = (
     "submit",
     "cancelled",
     "timed_submit",
+    "asked",
+    "timed_asked",
+    "dropped",
 )
 
 
@@ -33,7 +36,7 @@ def test_eight_requests(seed: int, strike: bool) -> None:
     drawn = random.Random(seed)
     for _ in range(100):
         kinds = tuple(drawn.choices(KINDS, k=8))
-        blocking = [n for n, kind in enumerate(kinds) if kind not in ("submit", "cancelled", "timed_submit")]
+        blocking = [n for n, kind in enumerate(kinds) if kind not in SUBMITTED | ASKED]
         if strike and not blocking:
             continue
         case = Case(

@@ -28,6 +28,7 @@ SOURCE = ROOT / "src" / PACKAGE
 LAYERS = (
     ("errors",),
     ("values", "config", "clock", "samples", "locks"),
+    ("errands",),
     ("files", "presence", "forks", "exits", "helpers", "marks", "gates", "blocks", "loans"),
     ("futexes",),
     ("turnfile",),
@@ -36,6 +37,7 @@ LAYERS = (
     ("blockers",),
     ("guard", "statements", "translate", "descriptors"),
     ("rows", "converters"),
+    ("functions",),
     ("results",),
     ("kinds", "parameters"),
     ("shapes",),

@@ -1,0 +1,174 @@
+"""Threads that read for tasks: as many as there are readers, started at need, ended with their database.
+
+R1  A thread does one job at a time, in the order in which they were asked for. A job lasts for one call, or for a
+    block: a thread stands for a reader, and whoever waits for the one would wait for the other.
+R2  A job that was dropped before a thread came to it is not done; one whose deadline passed before that has been told
+    so by its loop.
+R3  The threads know of the jobs alone, not of the database: so that can be forgotten while they sleep.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+from collections.abc import Callable
+from contextvars import Context
+from queue import SimpleQueue
+
+from onewriter import clock, errands
+from onewriter.errors import OperationalError
+from onewriter.helpers import apart
+from onewriter.locks import closed_lock, wake_up
+
+from .mailbox import Letter, Mailbox, settle
+
+
+class Job(Letter):
+    """One call for a thread.
+
+    Attributes:
+        has_begun: a thread is at it; written by that.
+        error: what its work raised.
+    """
+
+    has_begun = False
+
+    def __init__(
+        self,
+        work: Callable[[float], object],
+        until: float,
+        box: Mailbox,
+        late: Callable[[float], BaseException] | None = None,
+        context: Context | None = None,
+    ) -> None:
+        """Do *work*, which is given the seconds that are left of its deadline, *until*, in *context*.
+
+        Its outcome comes by *box*. *late* makes the error for a deadline that passed, given when it was asked for.
+        """
+        self.until = until
+        self._work = work
+        self._box = box
+        self._late = late
+        self._context = context
+        self._asked_at = clock.now()
+        self.value: object = None
+        self.error: BaseException | None = None
+
+    def drop(self) -> None:
+        """Have it broken off, or not begun."""
+        self.dropped = self.broken = True
+
+    def give_up(self) -> BaseException | None:
+        """Have it not begun, past its deadline."""
+        if self.has_begun or self._late is None:
+            return None  # what it waits for has the same deadline, or it has none
+        self.dropped = True
+        return self._late(self._asked_at)
+
+    def arrive(self) -> None:
+        """Tell the outcome."""
+        error, self.error = self.error, None  # no cycle through the traceback
+        settle(self.answer, self.value, error)
+
+    def do(self) -> None:
+        """Do it, on the calling thread, and put the outcome into the box."""
+        self.has_begun = True
+        if self.dropped:
+            return
+        errands.begin(self)
+        try:
+            left_s = max(0.0, self.until - clock.now())
+            if self._context is None:
+                self.value = self._work(left_s)
+            else:
+                self.value = self._context.run(self._work, left_s)
+        except BaseException as error:  # noqa: BLE001 - it is the task's
+            self.error = error
+        finally:
+            errands.end()
+            self._work, self._late = (
+                _done,
+                None,
+            )  # they know the database, which may be forgotten from now on (R3)
+        self._box.put(self)
+        self._box.ring()
+
+
+def _done(_left_s: float) -> object:
+    raise AssertionError("a job is done once")
+
+
+def begin_apart(job: Job, name: str, box: Mailbox) -> Job:
+    """Have *job* done by a thread of its own, called *name*; its outcome comes by *box*."""
+    job.task = asyncio.current_task()
+    box.expect(job)
+    apart(name, job.do)
+    return job
+
+
+class Crew:
+    """The threads of one database.
+
+    No lock: each thread has taken its number out of ``_vacant``, and ``_idle`` has one entry for each that waits for a
+    job. Whoever adds a job, or takes one, looks afterwards whether more jobs than threads wait.
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        """Have *size* threads at most, called *name* and a number."""
+        self._name = name
+        self._size = size
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._vacant = list(range(size, 0, -1))
+        self._idle: list[None] = []
+        self._gone: list[int] = []  # the numbers of those that ended
+        self._news = closed_lock()  # that one has
+
+    def do(self, job: Job) -> None:
+        """Have *job* done by the next thread that is free; waits for nothing.
+
+        Raises:
+            OperationalError: the system has no thread left, and there is none yet.
+        """
+        self._jobs.put(job)
+        self._hire_at_need()
+
+    def stop(self) -> None:
+        """Have each thread end when it has done what was asked for before; for any thread, a finalizer's too."""
+        while self._vacant:
+            self._gone.append(self._vacant.pop())
+        for _ in range(self._size):
+            self._jobs.put(None)
+
+    def join(self, deadline: float) -> bool:
+        """Wait for the end of all threads, once it was stopped, up to *deadline*; return whether all have ended."""
+        while len(self._gone) < self._size:
+            if not self._news.acquire(timeout=clock.wait_s(deadline)):
+                return False
+        wake_up(self._news)  # for the next who waits
+        return True
+
+    def _hire_at_need(self) -> None:
+        if self._jobs.qsize() > len(self._idle) and self._vacant:
+            try:
+                number = self._vacant.pop()
+            except IndexError:
+                return  # another was quicker
+            try:
+                _thread.start_new_thread(apart, (f"{self._name}-{number}", self._serve, number))
+            except RuntimeError as error:
+                self._vacant.append(number)
+                if len(self._vacant) == self._size:
+                    raise OperationalError(f"cannot start a thread that reads: {error}") from error
+
+    def _serve(self, number: int) -> None:
+        while True:
+            self._idle.append(None)
+            job = self._jobs.get()
+            self._idle.pop()
+            if job is None:
+                break
+            self._hire_at_need()
+            job.do()
+            del job  # what it refers to is not kept while this thread sleeps
+        self._gone.append(number)
+        wake_up(self._news)

@@ -1,0 +1,246 @@
+"""What the tasks of all loops ask of one database: checked, and handed to the background thread or the crew.
+
+D1  Nothing here waits. What is refused is refused at once, and nothing of it will run.
+D2  Each loop has its mailbox, made at its first call; those of closed loops are dropped.
+D3  A task that has a write transaction open, or that such a task waits for, may not ask for what would wait for it.
+"""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+from _thread import get_ident
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from contextvars import Context
+from typing import Any, TypeVar
+
+from onewriter import clock
+from onewriter.config import Config
+from onewriter.database import Database
+from onewriter.errors import NestedRead, NestedWrite
+from onewriter.readers import Readers
+from onewriter.transaction import Transaction
+
+from .crew import Crew, Job, begin_apart
+from .held import Held, HeldWrite, OpenRead
+from .inside import inside
+from .mailbox import Letter, Mailbox
+from .nesting import waits_for, waits_with_time_limit
+from .sessions import Session
+from .writes import AskedWrite, Wanted
+
+S = TypeVar("S")
+
+
+class Desk:
+    """Where tasks ask."""
+
+    def __init__(self, database: Database) -> None:
+        """Serve tasks of *database*."""
+        self._inside = inside(database)
+        self._database = database
+        self._background = self._inside.background
+        self._presence = self._inside.presence
+        self._config: Config = database.config
+        self._path = database.path
+        self._readers: Readers = self._inside.readers
+        self._boxes: dict[asyncio.AbstractEventLoop, Mailbox] = {}
+        self._reading: dict[asyncio.Task[Any], int] = {}  # how many reads a task has open
+        self.crew = Crew(f"onewriter-read-{database.path.name}", self._config.readers_max)
+
+    # --- writing
+
+    def write(self, work: Wanted, timeout_s: float | None, *, alone: bool = False) -> AskedWrite:
+        """Put *work* in line, for the calling task; raises as `Database.write`, but for time-outs."""
+        writer = self._database._live or self._inside.for_writing()  # noqa: SLF001 - the road of every write
+        if timeout_s is None:
+            timeout_s = self._config.write_timeout_s
+        else:
+            clock.check_duration(timeout_s)
+        box = self.box()
+        asked = AskedWrite(work, timeout_s, writer, box, alone=alone)
+        self._put(asked, work, box)
+        return asked
+
+    def hold(self, timeout_s: float | None, hold_s: float | None) -> tuple[Session[Transaction], HeldWrite]:
+        """Put a transaction that is to be held open in line; raises as `write`."""
+        config = self._config
+        writer = self._inside.for_writing()
+        timeout_s = clock.duration(timeout_s, config.write_timeout_s)
+        hold_s = clock.duration(hold_s, config.hold_s)
+        box = self.box()
+        session: Session[Transaction] = Session(box, "the transaction", breaks=False)
+        work = Held(session, hold_s, config.holder_warn_s, self._path)
+        asked = work.asked = HeldWrite(session, work, timeout_s, writer, box)
+        self._put(asked, work, box)
+        return session, asked
+
+    def _put(self, asked: AskedWrite, work: Wanted, box: Mailbox) -> None:
+        task = asked.task = work.task = asyncio.current_task(box.loop)
+        if self._presence.tasks or get_ident() in self._presence.writing:
+            self._check_outside_writes(task)
+        assert self._background is not None, "a database for writing has it"
+        box.expect(asked)
+        try:
+            self._background.put(asked)
+        except BaseException:
+            box.forget(asked)
+            raise
+
+    def _check_outside_writes(self, task: asyncio.Task[Any] | None) -> None:
+        if self._is_inside_a_write(task):
+            msg = (
+                "this task, or one that waits for it, has a write transaction of the same file open, and would wait "
+                "for itself: use that transaction (tx), or write after its block"
+            )
+            raise NestedWrite(msg)
+
+    def _is_inside_a_write(self, task: asyncio.Task[Any] | None) -> bool:
+        presence = self._presence
+        if presence.writing and presence.is_writing():
+            return True
+        if not presence.tasks or task is None:
+            return False
+        loop = task.get_loop()
+        return any(
+            each is task or (each.get_loop() is loop and waits_for(each, task))
+            for each in list(presence.tasks)
+        )
+
+    def opened(self, task: asyncio.Task[Any] | None) -> Callable[[], object]:
+        """Note that *task* has a write transaction open (D3); return what is to be called when it has ended."""
+        tasks = self._presence.tasks
+        if task is None:
+            return int
+        tasks[task] = None
+        return lambda: tasks.pop(task, None)
+
+    # --- reading
+
+    def read(
+        self,
+        work: Callable[[float], object],
+        timeout_s: float | None,
+        sql: str,
+        context: Context | None = None,
+    ) -> Job:
+        """Have *work* done by the crew, for the calling task; raises as `Database.query`, but for time-outs.
+
+        It is given the seconds that are left to wait for a reader; *sql* is what errors call it.
+        """
+        box, until = self._for_reading(timeout_s)
+        job = Job(work, until, box, lambda since: self._readers.late(since, sql), context)
+        self._do(job, box)
+        return job
+
+    def keep(
+        self,
+        open_: Callable[[float], AbstractContextManager[S]],
+        timeout_s: float | None,
+        what: str,
+        sql: str,
+    ) -> tuple[Session[S], OpenRead]:
+        """Have what *open_* opens kept open by one of the crew; raises as `read`."""
+        box, until = self._for_reading(timeout_s)
+        session: Session[S] = Session(box, what, breaks=True)
+        job = OpenRead(session, open_, until, box, lambda since: self._readers.late(since, sql))
+        self._do(job, box)
+        return session, job
+
+    def _for_reading(self, timeout_s: float | None) -> tuple[Mailbox, float]:
+        self._inside.for_reading()
+        until = clock.deadline(timeout_s, self._config.read_timeout_s)
+        task = asyncio.current_task()
+        self._check_may_read(task)
+        if task is not None and self._reading.get(task, 0) >= self._config.readers_max:
+            msg = (
+                f"this task holds all {self._config.readers_max} readers itself and would wait for itself: read "
+                "through the transaction it has, or raise Config(readers_max=...)"
+            )
+            raise NestedRead(msg)
+        return self.box(), until
+
+    def _check_may_read(self, task: asyncio.Task[Any] | None) -> None:
+        tasks = list(self._presence.tasks)
+        if task is not None and any(each is task or waits_with_time_limit(each, task) for each in tasks):
+            msg = (
+                "this task has a write transaction of the same file open: ask that (await tx.query), which sees what "
+                "it wrote"
+            )
+            raise NestedRead(msg)
+
+    def _do(self, job: Job, box: Mailbox) -> None:
+        job.task = asyncio.current_task()
+        box.expect(job)
+        try:
+            self.crew.do(job)
+        except BaseException:
+            job.drop()
+            box.forget(job)
+            raise
+
+    def reading(self, task: asyncio.Task[Any] | None) -> Callable[[], object]:
+        """Note that *task* has one more read open; return what is to be called when it has ended."""
+        if task is None:
+            return int
+        self._reading[task] = self._reading.get(task, 0) + 1
+
+        def ended() -> None:
+            left = self._reading.pop(task, 1) - 1
+            if left:
+                self._reading[task] = left
+
+        return ended
+
+    # --- the file, and its end
+
+    def check_usable(self, *, writes: bool) -> None:
+        """Refuse what is to work on the whole file; raises as `write` or `read`."""
+        task = asyncio.current_task()
+        if writes:
+            self._inside.for_writing()
+            self._check_outside_writes(task)
+        else:
+            self._inside.for_reading()
+            self._check_may_read(task)
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a forked child, and the database its parent's."""
+        return self._inside.is_forked()
+
+    def check_outside(self) -> None:
+        """Refuse to close where the calling task would wait for itself; raises as `Database.close`."""
+        task = asyncio.current_task()
+        if self._is_inside_a_write(task):
+            msg = f"{self._path}: close() inside a write would wait for itself; leave the write first"
+            raise NestedWrite(msg)
+        if task is not None and task in self._reading:
+            msg = f"{self._path}: close() inside a read would wait for itself; leave the read first"
+            raise NestedRead(msg)
+
+    def end(self, deadline: float) -> bool:
+        """End the crew, when it has done what it was asked; return whether it has by *deadline*."""
+        self.crew.stop()
+        return self.crew.join(deadline)
+
+    def forget(self) -> None:
+        """End the crew, without waiting; for a finalizer."""
+        self.crew.stop()
+
+    def apart(self, name: str, work: Callable[[], object]) -> Letter:
+        """Have *work*, which may take long, done by a thread of its own."""
+        box = self.box()
+        return begin_apart(Job(lambda _left_s: work(), clock.NEVER, box), name, box)
+
+    def box(self) -> Mailbox:
+        """Return the mailbox of the running loop (D2)."""
+        loop = asyncio.get_running_loop()
+        box = self._boxes.get(loop)
+        if box is None:
+            for each in [each for each in list(self._boxes) if each.is_closed()]:
+                self._boxes.pop(each, None)
+            box = self._boxes[loop] = Mailbox(loop)
+        return box

@@ -1,0 +1,141 @@
+"""What an open transaction of a task is in the line, and what an open read is for the crew."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from onewriter import clock, errands
+from onewriter.connection import Connection
+from onewriter.requests import call_back
+from onewriter.transaction import Transaction
+from onewriter.writer import Writer
+
+from .crew import Job
+from .holds import Hold
+from .mailbox import Mailbox, settle
+from .sessions import RolledBack, Session
+from .writes import AskedWrite, NotWanted
+
+S = TypeVar("S")
+
+
+class Held:
+    """The request of an open transaction: the background thread is in it from its opening to its end."""
+
+    lasts = True
+    dropped = False
+    task: asyncio.Task[Any] | None = None
+    asked: AskedWrite  # set once, before it is put in line
+
+    def __init__(self, session: Session[Transaction], hold_s: float, warn_s: float, path: Path) -> None:
+        """Serve *session* for *hold_s* seconds at most."""
+        self.callbacks: list[Callable[[], object]] | None = None
+        self._context = contextvars.copy_context()
+        self._session = session
+        self._hold_s = hold_s
+        self._warn_s = warn_s
+        self._path = path
+
+    def begin(self) -> bool:
+        """Return whether it is wanted still."""
+        return not self.dropped
+
+    def run(self, connection: Connection) -> None:
+        """Serve the calls of its block."""
+        if self.dropped:
+            raise NotWanted
+        hold = Hold(self._path, self.asked, self._hold_s, self._warn_s)
+        transaction = Transaction(connection)
+        connection.hold_until = hold.until
+        try:
+            self._session.serve(transaction, self.asked, hold)
+        finally:
+            errands.end()
+            connection.hold_until = clock.NEVER
+            self.callbacks = transaction.end()
+            self._session.forget_parts()
+        if not self._session.commits:
+            raise RolledBack
+        connection.check_alive()
+
+    def committed(self, path: Path) -> None:
+        """Call what was given to ``after_commit``, in the context in which the block was entered."""
+        if self.callbacks is not None:
+            self._context.run(call_back, self.callbacks, path)
+
+
+class HeldWrite(AskedWrite):
+    """An open transaction in line. Its answer says that it is open."""
+
+    def __init__(
+        self, session: Session[Transaction], work: Held, timeout_s: float, writer: Writer, box: Mailbox
+    ) -> None:
+        """Have *work*, which serves *session*, done."""
+        super().__init__(work, timeout_s, writer, box, alone=True)
+        self._session = session
+
+    def arrive(self) -> None:
+        """Take note of the end."""
+        if self.has_arrived:
+            return
+        self.has_arrived = True
+        error, self.error = self.error, None  # no cycle through the traceback
+        try:
+            if error is None and self.work.callbacks is not None:
+                self.work.committed(self.path)
+        finally:
+            self._session.ended(error)
+            settle(self.answer, None, error)
+
+    def be_lost(self) -> None:
+        """Call what is to be called, and note the end."""
+        self._session.be_lost()
+        super().be_lost()
+
+    def drop(self) -> None:
+        """Leave the line, or have the transaction rolled back that was opened meanwhile."""
+        super().drop()
+        self._session.abandon()
+
+
+class OpenRead(Job):
+    """An open read on the crew. Its answer says that it is open."""
+
+    def __init__(
+        self,
+        session: Session[S],
+        open_: Callable[[float], AbstractContextManager[S]],
+        until: float,
+        box: Mailbox,
+        late: Callable[[float], BaseException],
+    ) -> None:
+        """Serve *session* with what *open_* opens, which is given the seconds that are left up to *until*."""
+
+        def work(left_s: float) -> None:
+            try:
+                with open_(left_s) as source:
+                    session.serve(source, self)
+            finally:
+                session.forget_parts()
+
+        super().__init__(work, until, box, late)
+        self._session = session
+
+    def arrive(self) -> None:
+        """Take note of the end."""
+        self._session.ended(self.error)
+        super().arrive()
+
+    def be_lost(self) -> None:
+        """Note the end."""
+        self._session.be_lost()
+
+    def drop(self) -> None:
+        """Have it not begun, or ended where it was opened meanwhile."""
+        super().drop()
+        self._session.abandon()

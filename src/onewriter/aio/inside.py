@@ -1,0 +1,37 @@
+"""What of a `onewriter.Database` its tasks use, beside its public names: the one door to its parts."""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from onewriter.background import Background
+from onewriter.database import Database
+from onewriter.presence import Presence
+from onewriter.readers import Readers
+from onewriter.writer import Writer
+
+
+class Inside(NamedTuple):
+    """The parts of a database."""
+
+    background: Background | None
+    presence: Presence
+    readers: Readers
+    for_writing: Callable[[], Writer]  # raises what `Database.write` raises where it cannot be used
+    for_reading: Callable[[], None]  # raises what `Database.query` raises
+    is_forked: Callable[[], bool]
+
+
+def inside(database: Database) -> Inside:
+    """Return the parts of *database*."""
+    return Inside(
+        database._core.background,  # noqa: SLF001
+        database._presence,  # noqa: SLF001
+        database._readers,  # noqa: SLF001
+        database._for_writing,  # noqa: SLF001
+        database._check_not_writing,  # noqa: SLF001
+        lambda: database._forked,  # noqa: SLF001
+    )

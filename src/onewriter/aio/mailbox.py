@@ -1,0 +1,175 @@
+"""What comes back to one event loop from the threads of one database.
+
+A *letter* is something that a task waits for: a write in line, a read on a thread, a call of an open transaction.
+
+M1  Letters are made, dropped and arrive on the loop's thread; what a letter says of itself is written there, but for
+    its outcome, which whoever did the work writes before he puts it into the box.
+M2  Whoever has put letters into the box rings once for all of them: one ``call_soon_threadsafe``, unless one is on its
+    way. ``_rung`` is unset before the box is emptied, so that a letter put in later is rung for.
+M3  A letter's task hears of it once: the outcome, a deadline that passed before it had begun, or its own cancellation.
+    A cancelled letter that has not begun is never begun; of one that has begun the outcome is dropped.
+M4  One timer a loop stands for all deadlines: it comes at the earliest of them, and looks at all that are open.
+M5  Where the loop is closed nobody hears; what is to be done all the same (callbacks of ``after_commit``) is done on a
+    thread of the library's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from onewriter import clock
+
+
+class Letter:
+    """Something that a task waits for.
+
+    Attributes:
+        answer: what the task awaits.
+        task: the one that asked, if it was one.
+        until: when it has to have begun.
+        dropped: nobody waits for it any more, so that it is not begun.
+        broken: what it does inside SQLite is to be broken off.
+    """
+
+    answer: asyncio.Future[Any]
+    task: asyncio.Task[object] | None = None
+    until = clock.NEVER
+    dropped = broken = False
+
+    @property
+    def who(self) -> str:
+        """The name of its task."""
+        return name_of(self.task)
+
+    def arrive(self) -> None:
+        """Give the outcome to the task; on the loop's thread."""
+        raise AssertionError(self)
+
+    def be_lost(self) -> None:
+        """Do what is to be done though the loop is closed; on any thread."""
+
+    def drop(self) -> None:
+        """See to it that it is not begun if that can be: its task was cancelled."""
+        self.dropped = True
+
+    def give_up(self) -> BaseException | None:
+        """See to it that it never begins, and return why its task waits no longer; None where it has begun."""
+        return None
+
+
+class Mailbox:
+    """The box of one loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Deliver to *loop*."""
+        self.loop = loop
+        self._letters: deque[Letter] = deque()  # put in by any thread, taken out on the loop's
+        self.put = (
+            self._letters.append
+        )  # any thread puts what has its outcome into the box by one call into C
+        self._rung = False  # see M2
+        # On the loop's thread alone: those that have not arrived, and the timer for their deadlines.
+        self._open: dict[Letter, None] = {}
+        self._looks_at = clock.NEVER
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- on the loop's thread
+
+    def expect(self, letter: Letter) -> None:
+        """Await *letter*: its ``answer`` is there from now on."""
+        letter.answer = self.loop.create_future()
+        self._open[letter] = None
+        if letter.until < self._looks_at:
+            self._look_by(letter.until)
+
+    def forget(self, letter: Letter) -> None:
+        """Await *letter* no more."""
+        self._open.pop(letter, None)
+
+    def _deliver(self) -> None:
+        self._rung = False
+        letters, waiting = self._letters, self._open
+        try:
+            while letters:
+                letter = letters.popleft()
+                waiting.pop(letter, None)
+                letter.arrive()
+        finally:
+            if letters:  # a callback ended the loop
+                self.ring()
+
+    def _look_by(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._looks_at = at
+        self._timer = self.loop.call_later(max(0.0, at - clock.now()), self._look)
+
+    def _look(self) -> None:
+        self._looks_at, self._timer = clock.NEVER, None
+        now = clock.now()
+        for letter in [each for each in self._open if each.until <= now]:
+            error = letter.give_up()
+            if error is not None:
+                self.forget(letter)
+                if not letter.answer.done():
+                    letter.answer.set_exception(error)
+        at = min((each.until for each in self._open if each.until > now), default=clock.NEVER)
+        if at < self._looks_at:
+            self._look_by(at)
+
+    # --- on any thread
+
+    def ring(self) -> None:
+        """Have the loop look into the box soon (M2)."""
+        if self._rung:
+            return
+        self._rung = True
+        try:
+            self.loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:  # it is closed
+            self._lose()
+
+    def _lose(self) -> None:
+        letters = self._letters
+        while letters:
+            try:
+                letter = letters.popleft()
+            except IndexError:
+                break  # another thread has found it closed too
+            letter.be_lost()
+        self._rung = False
+
+
+def name_of(task: asyncio.Task[Any] | None) -> str:
+    """Return how a person finds *task*, or what is done by none."""
+    return "a callback of the event loop" if task is None else task.get_name()
+
+
+async def outcome(letter: Letter) -> Any:  # noqa: ANN401 - of whatever was asked
+    """Await *letter*; where the task is cancelled meanwhile, drop it."""
+    try:
+        return await letter.answer
+    except asyncio.CancelledError:
+        letter.drop()
+        raise
+
+
+def heard(answer: asyncio.Future[Any]) -> None:
+    """Note that *answer* may be nobody's: the task that waited for it was cancelled, and its block left."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def settle(answer: asyncio.Future[Any], value: object, error: BaseException | None) -> None:
+    """Give *answer* its outcome, if anybody waits for it still."""
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(value)
+    elif isinstance(error, StopIteration):
+        # A future takes anything else; whoever awaits a coroutine would be told so in the same words by Python itself.
+        answer.set_exception(RuntimeError(f"the function raised {error!r}"))
+    else:
+        answer.set_exception(error)

@@ -1,0 +1,143 @@
+"""Writes that a task waits for: in the same line as all others, done by the background thread.
+
+A write is a ticket of the background thread's seat, and waits outside where the line is full, as a thread would. Its
+states are a ticket's (`tickets`). What is added:
+
+A1  It has begun when the thread has the role for it and asks `begin`. Dropped before, it is not run.
+A2  Once it has begun it ends by itself: its commit stands, and callbacks of ``after_commit`` are called, though nobody
+    hears its outcome.
+A3  Callbacks are called on the loop, in the context in which the write was asked for, before its outcome is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from onewriter import errands
+from onewriter.connection import Connection
+from onewriter.helpers import apart
+from onewriter.requests import Function, ManyStatements, Request, Statement, call_back
+from onewriter.tickets import Ticket
+from onewriter.transaction import Transaction
+from onewriter.writer import Writer
+
+from .mailbox import Letter, Mailbox, name_of, settle
+
+
+class Wanted(Request, Protocol):
+    """A request whose task may leave before it is begun."""
+
+    dropped: bool
+    task: asyncio.Task[Any] | None  # set before it is put in line
+
+
+class AskedWrite(Letter, Ticket[Request]):
+    """One write in line."""
+
+    patient = True
+    has_arrived = False
+
+    def __init__(self, work: Wanted, timeout_s: float, writer: Writer, box: Mailbox, *, alone: bool) -> None:
+        """Have *work* done; its outcome comes by *box*."""
+        super().__init__(work, timeout_s, portable=False, alone=alone)
+        self._wanted = work
+        self.until = self.deadline
+        self.box = box
+        self._writer = writer
+        self.path = writer.path
+
+    def arrive(self) -> None:
+        """Call what is to be called after the commit, and tell the outcome (A3)."""
+        if self.has_arrived:
+            return  # an interrupt of who told it may have had it told twice (`line`, L7)
+        self.has_arrived = True
+        error, self.error = self.error, None  # no cycle through the traceback
+        try:
+            if error is None and self.work.callbacks is not None:
+                self.work.committed(self.path)
+        finally:
+            settle(self.answer, self.value, error)
+
+    def be_lost(self) -> None:
+        """Call what is to be called after the commit, on a thread of its own."""
+        if self.error is None and self.work.callbacks is not None:
+            apart("callbacks", self.work.committed, self.path)
+
+    def drop(self) -> None:
+        """Leave the line if that can be; else it ends by itself (A1, A2)."""
+        self.dropped = self._wanted.dropped = True
+        self._writer.withdraw(self)
+
+    def give_up(self) -> BaseException | None:
+        """Leave the line, past the deadline."""
+        return self._writer.late(self) if self._writer.line.leave(self) else None
+
+
+class NotWanted(Exception):
+    """Undoes the beginning of a write whose task has left while another process had the file's turn."""
+
+
+class _Asked:
+    """A request that is done unless its task has left (A1)."""
+
+    dropped = False
+    task: asyncio.Task[Any] | None = None
+
+    def begin(self) -> bool:
+        """Return whether it is wanted still."""
+        return not self.dropped
+
+
+class AskedStatement(_Asked, Statement):
+    """One statement with its parameters."""
+
+    def run(self, connection: Connection) -> object:
+        """Return its `Result`."""
+        if self.dropped:
+            raise NotWanted
+        return connection.execute(self._sql, self._params)
+
+
+class AskedStatements(_Asked, ManyStatements):
+    """One statement with many rows of parameters."""
+
+    def run(self, connection: Connection) -> object:
+        """Return the `Result` of all together."""
+        if self.dropped:
+            raise NotWanted
+        return super().run(connection)
+
+
+class AskedFunction(_Asked, Function):
+    """A function, run by the background thread in the context of the task that asked."""
+
+    broken = False  # once it runs, it runs to its end (A2)
+
+    def __init__(self, work: Callable[[Transaction], object]) -> None:
+        """Take *work*, and the calling context."""
+        super().__init__(work)
+        self._context = contextvars.copy_context()
+
+    @property
+    def who(self) -> str:
+        """The name of its task."""
+        return name_of(self.task)
+
+    def run(self, connection: Connection) -> object:
+        """Return what the function returned, in its context."""
+        if self.dropped:
+            raise NotWanted
+        errands.begin(self)
+        try:
+            return self._context.run(super().run, connection)
+        finally:
+            errands.end()
+
+    def committed(self, path: Path) -> None:
+        """Call what the run that was committed gave to ``after_commit``, in the same context."""
+        if self.callbacks is not None:
+            self._context.run(call_back, self.callbacks, path)

@@ -1,0 +1,58 @@
+"""What a caller may give to be called: functions that have done their work when they return."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType
+from typing import Final
+
+from .errors import MisuseError, ProgrammingError
+
+_LAZY: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+UNFINISHED: Final = frozenset({AsyncGeneratorType, CoroutineType})
+_ADVICE: Final = (
+    "a coroutine or generator function does its work after it has returned, when the transaction is over: give a plain "
+    "function; collect a generator's rows in a list, and await before or after the write, not in it"
+)
+_LATER_ADVICE: Final = (
+    "after_commit takes a plain function, not a coroutine or generator function, which would only begin when it is "
+    "called: have the function start a task, or await after the write"
+)
+
+
+def check_function(work: object) -> None:
+    """Refuse what cannot be called with a transaction, and what would only begin its work when called."""
+    if not callable(work):
+        msg = f"work must be a function of a transaction, not {type(work).__name__}"
+        raise ProgrammingError(msg)
+    if _is_lazy(work):
+        raise MisuseError(_ADVICE)
+
+
+def check_callback(callback: object) -> None:
+    """Refuse what cannot be called without arguments after a commit, and what would only begin then."""
+    if not callable(callback):
+        msg = f"after_commit takes a function without arguments, not {type(callback).__name__}"
+        raise ProgrammingError(msg)
+    if _is_lazy(callback):
+        raise MisuseError(_LATER_ADVICE)
+
+
+def _is_lazy(work: Callable[..., object]) -> bool:
+    if type(work) is FunctionType:
+        return bool(work.__code__.co_flags & _LAZY)
+    inner = inspect.unwrap(work.func if isinstance(work, partial) else work)
+    called = inner if inspect.isroutine(inner) else getattr(inner, "__call__", inner)  # noqa: B004 - which kind
+    code = getattr(called, "__code__", None)
+    return isinstance(code, CodeType) and bool(code.co_flags & _LAZY)
+
+
+def check_finished(value: object) -> None:
+    """Refuse a coroutine that a function returned: its work would begin when the transaction is over."""
+    if type(value) in UNFINISHED:
+        close = getattr(value, "close", None)
+        if close is not None:
+            close()  # it has not begun, and Python would complain of that
+        raise MisuseError(_ADVICE, ran="rolled_back")

@@ -1,0 +1,402 @@
+"""Cancelled calls: what has not begun never runs, what has begun ends by itself, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+import onewriter
+from onewriter import Config, Migration, aio, presence
+from tests.aio.loops import COUNT, INSERT, insert, names, on_loop, open_items, pending, until
+from tests.support.databases import Held, Pause
+from tests.support.steps import LIMIT_S, Steps
+
+CANCELLATIONS = 10_000
+
+
+async def _cancelled(task: asyncio.Task[object]) -> None:
+    """Cancel *task* and see that it ends at once."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, LIMIT_S)
+
+
+async def _is_sound(db: aio.Database) -> None:
+    """See that nothing is left in line or lent, and that everybody can write and read at once."""
+    await until(lambda: db.sync.stats().pending == 0, "an empty line")
+    assert await db.execute("UPDATE item SET size = 0 WHERE 0", timeout_s=5.0)
+    async with db.transaction(timeout_s=5.0) as tx:
+        await tx.query(COUNT)
+    readers = db.config.readers_max
+    async with asyncio.TaskGroup() as group:  # as many at once as there are
+        for _ in range(readers):
+            group.create_task(_read(db))
+    await until(lambda: db.sync.stats().readers_lent == 0, "all readers back")
+
+
+async def _read(db: aio.Database) -> None:
+    async with db.read_transaction(timeout_s=5.0) as tx:
+        await tx.query(COUNT)
+
+
+@on_loop
+async def test_a_write_that_waits_never_runs(tmp_path: Path) -> None:
+    """Its place in line is free at once, whichever kind it is."""
+    async with await open_items(tmp_path) as db:
+        held = Held(db.sync)
+
+        async def block() -> None:
+            async with db.transaction() as tx:
+                await tx.execute(INSERT, ("block",))
+
+        tasks: list[asyncio.Task[object]] = [
+            asyncio.create_task(db.execute(INSERT, ("statement",))),
+            asyncio.create_task(db.execute_many(INSERT, [("many",)])),
+            asyncio.create_task(db.write(insert("function"))),
+            asyncio.create_task(block()),
+        ]
+        await pending(db, 4)
+        for task in tasks:
+            await _cancelled(task)
+        assert (await db.stats()).pending == 0
+        held.let_go()
+        held.call.result()
+        await _is_sound(db)
+        assert await names(db) == ["held"]
+
+
+@on_loop
+async def test_a_write_that_waits_for_room_never_runs(tmp_path: Path) -> None:
+    """It is outside of a full line, and leaves it."""
+    async with await open_items(tmp_path, Config(pending_max=1)) as db:
+        held = Held(db.sync)
+        inside = asyncio.create_task(db.execute(INSERT, ("inside",)))
+        await pending(db, 1)
+        outside: asyncio.Task[object] = asyncio.create_task(db.execute(INSERT, ("outside",)))
+        await asyncio.sleep(0)
+        await _cancelled(outside)
+        held.let_go()
+        await inside
+        assert await names(db) == ["held", "inside"]
+
+
+@on_loop
+async def test_a_function_that_has_begun_ends_by_itself(tmp_path: Path) -> None:
+    """Its task hears of the cancellation at once; its commit stands, and its callbacks are called on the loop.
+
+    task                     background
+                             is inside the function
+    is cancelled, has ended
+                             returns, commits
+    """
+    pause = Pause()
+    called: list[str] = []
+    config = Config(on_connect=pause.on_connect)
+    async with await open_items(tmp_path, config) as db:
+
+        def work(tx: onewriter.Transaction) -> None:
+            tx.execute(INSERT, ("begun",))
+            tx.after_commit(lambda: called.append("called"))
+            tx.query("SELECT pause()")
+
+        task: asyncio.Task[object] = asyncio.create_task(db.write(work))
+        await asyncio.to_thread(pause.steps.wait_for, "inside")
+        await _cancelled(task)
+        pause.steps.mark("go")
+        await until(lambda: called == ["called"], "the callback")
+        assert await names(db) == ["begun"]
+        await _is_sound(db)
+
+
+@on_loop
+async def test_a_transaction_is_rolled_back_wherever_it_is(tmp_path: Path) -> None:
+    """Between two calls, in a statement that takes long, in a savepoint: the turn is free at once."""
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+    async def between(tx: aio.Transaction) -> None:
+        await asyncio.sleep(LIMIT_S)
+
+    async def inside(tx: aio.Transaction) -> None:
+        await tx.query(endless)
+
+    async def within(tx: aio.Transaction) -> None:
+        async with tx.savepoint():
+            await tx.execute(INSERT, ("savepoint",))
+            await tx.query(endless)
+
+    async def streaming(tx: aio.Transaction) -> None:
+        async with tx.stream(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
+        ) as rows:
+            async for _ in rows:
+                pass
+
+    async with await open_items(tmp_path) as db:
+        for where in (between, inside, within, streaming):
+            opened = asyncio.Event()
+
+            async def block(
+                where: Callable[[aio.Transaction], Awaitable[None]], opened: asyncio.Event
+            ) -> None:
+                async with db.transaction() as tx:
+                    await tx.execute(INSERT, (where.__name__,))
+                    opened.set()
+                    await where(tx)
+
+            task: asyncio.Task[object] = asyncio.create_task(block(where, opened))
+            await opened.wait()
+            await asyncio.sleep(0.01)
+            await _cancelled(task)
+            await _is_sound(db)
+        assert await names(db) == []
+
+
+@on_loop
+async def test_a_call_that_is_given_up_leaves_its_transaction_open(tmp_path: Path) -> None:
+    """A time-out around one call, caught inside the block: what follows waits for what runs, and all is committed."""
+    pause = Pause()
+    async with await open_items(tmp_path, Config(on_connect=pause.on_connect)) as db:
+        async with db.transaction() as tx:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await tx.execute("INSERT INTO item (name, size) VALUES ('slow', pause())")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await tx.execute(INSERT, ("never begun",))
+            pause.steps.mark("go")
+            await tx.execute(INSERT, ("after",))
+        assert await names(db) == ["slow", "after"]
+
+
+@on_loop
+async def test_a_part_that_is_given_up_as_it_is_entered_is_left(tmp_path: Path) -> None:
+    """A savepoint, a stream: the transaction goes on as if they had not been there, however many there are."""
+    async with await open_items(tmp_path) as db:
+        async with db.transaction() as tx:
+            for number in range(50):
+                entering = asyncio.create_task(_enters(tx, number))
+                for _ in range(number % 4):
+                    await asyncio.sleep(0)
+                entering.cancel()
+                await asyncio.wait([entering])
+            assert await tx.query_value(COUNT) == 0
+            assert tx._session._parts == set()
+            await tx.execute(INSERT, ("one",))
+        assert await names(db) == ["one"]
+
+
+async def _enters(tx: aio.Transaction, number: int) -> None:
+    if number % 2:
+        async with tx.savepoint():
+            await tx.execute(INSERT, (f"undone {number}",))
+            await asyncio.sleep(60)
+    else:
+        async with tx.stream("SELECT 1 UNION ALL SELECT 2") as rows:
+            await anext(rows)
+            await asyncio.sleep(60)
+
+
+@on_loop
+async def test_a_read_is_broken_off_and_its_reader_clean(tmp_path: Path) -> None:
+    """A query, a read function, a read transaction, a stream."""
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    async with await open_items(tmp_path) as db:
+
+        async def block() -> None:
+            async with db.read_transaction() as tx:
+                await tx.query(endless)
+
+        async def stream() -> None:
+            async with db.stream(endless) as rows:
+                async for _ in rows:
+                    pass
+
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: db.query(endless),
+            lambda: db.read(lambda tx: tx.query(endless)),
+            block,
+            stream,
+        ]
+        for call in calls:
+            task: asyncio.Task[object] = asyncio.create_task(_awaited(call))
+            await until(lambda: db.sync.stats().readers_lent == 1, "it reads")
+            await asyncio.sleep(0.01)
+            await _cancelled(task)
+            await _is_sound(db)
+
+
+async def _awaited(call: Callable[[], Awaitable[object]]) -> object:
+    return await call()
+
+
+@on_loop
+async def test_a_read_that_waits_is_never_begun(tmp_path: Path) -> None:
+    """Both readers are kept; what waits behind is cancelled, and comes to nothing."""
+    began: list[str] = []
+    async with await open_items(tmp_path) as db:
+        async with db.read_transaction() as one, db.read_transaction() as two:
+
+            async def other() -> None:
+                await db.read(lambda _tx: began.append("began"))
+
+            task: asyncio.Task[object] = asyncio.create_task(other())
+            await asyncio.sleep(0.01)
+            await _cancelled(task)
+            assert (await one.query(COUNT), await two.query(COUNT)) == ([(0,)], [(0,)])
+        await _is_sound(db)
+        assert began == []
+
+
+@on_loop
+async def test_a_stream_loses_no_row_to_a_timeout(tmp_path: Path) -> None:
+    """A row that was not waited for long enough comes with the next call."""
+    pause = Pause()
+    async with await open_items(tmp_path, Config(on_connect=pause.on_connect)) as db:
+        async with db.stream("SELECT 2 UNION ALL SELECT 2 + pause()", into=int) as rows:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await anext(rows)
+            pause.steps.mark("go")
+            assert [row async for row in rows] == [2, 3]
+
+
+@on_loop
+async def test_opening_that_is_given_up_closes_again(tmp_path: Path) -> None:
+    """It is cancelled in the middle of a migration, which ends by itself; then nothing is left open.
+
+    task                     a thread
+                             migrates
+    is cancelled, has ended
+                             is open, is closed
+    """
+    steps = Steps()
+
+    def work(tx: onewriter.Transaction) -> None:
+        tx.execute("CREATE TABLE t (a)")
+        steps.mark("migrates")
+        steps.wait_for("go")
+
+    path = tmp_path / "a.db"
+    task: asyncio.Task[object] = asyncio.create_task(aio.open(path, migrations=[Migration(1, "slow", work)]))
+    await asyncio.to_thread(steps.wait_for, "migrates")
+    await _cancelled(task)
+    assert presence.is_open(path)
+    steps.mark("go")
+    await until(lambda: not presence.is_open(path), "it is closed again")
+    async with await aio.open(path) as db:
+        assert await db.schema_version() == 1
+
+
+class Oracle:
+    """What became of each key, and whether the file agrees."""
+
+    def __init__(self) -> None:
+        """Begin with nothing asked."""
+        self.acknowledged: set[str] = set()
+        self.parts: dict[str, int] = {}  # by key, how many rows it has if it has any
+        self.cancelled = 0
+
+    def judge(self, there: list[str]) -> None:
+        """Compare with the names in the file, each ``key/part``."""
+        found: dict[str, int] = {}
+        for name in there:
+            key = name.partition("/")[0]
+            found[key] = found.get(key, 0) + 1
+        assert self.acknowledged <= found.keys(), "an acknowledged write is lost"
+        for key, number in found.items():
+            assert number == self.parts[key], f"{key} is half-done: {number} of {self.parts[key]}"
+
+
+async def _many(db: aio.Database, rows: list[tuple[str]]) -> None:
+    await db.execute_many(INSERT, rows)
+
+
+async def _function(db: aio.Database, rows: list[tuple[str]]) -> None:
+    def work(tx: onewriter.Transaction) -> None:
+        for row in rows:
+            tx.execute(INSERT, row)
+
+    await db.write(work)
+
+
+async def _block(db: aio.Database, rows: list[tuple[str]]) -> None:
+    async with db.transaction() as tx:
+        for row in rows:
+            await tx.execute(INSERT, row)
+
+
+async def _savepoint(db: aio.Database, rows: list[tuple[str]]) -> None:
+    async with db.transaction() as tx, tx.savepoint():
+        for row in rows:
+            await tx.execute(INSERT, row)
+        async with tx.stream("SELECT name FROM item LIMIT 3") as stream:
+            async for _ in stream:
+                pass
+
+
+async def _hurried(db: aio.Database, rows: list[tuple[str]]) -> None:
+    async with asyncio.timeout(random.Random(rows[0][0]).random() * 0.003):
+        await db.execute_many(INSERT, rows)
+
+
+WRITES = (_many, _function, _block, _savepoint, _hurried)
+
+
+async def _one(db: aio.Database, key: str, kind: int, oracle: Oracle) -> None:
+    if kind >= 15:
+        await _some_read(db, kind)
+        return
+    rows = [(f"{key}/{part}",) for part in range(1 + kind % 3)]
+    oracle.parts[key] = len(rows)
+    await WRITES[kind // 3](db, rows)
+    oracle.acknowledged.add(key)
+
+
+async def _some_read(db: aio.Database, kind: int) -> None:
+    if kind == 15:
+        await db.query(COUNT)
+    elif kind == 16:
+        async with db.read_transaction() as tx:
+            await tx.query(COUNT)
+            await tx.query(COUNT)
+    elif kind == 17:
+        async with db.stream("SELECT name FROM item LIMIT 500") as rows:
+            async for _ in rows:
+                pass
+    else:
+        await db.read(lambda tx: tx.query(COUNT))
+
+
+@on_loop
+async def test_ten_thousand_random_cancellations(tmp_path: Path, seed: int) -> None:
+    """The database is open, its line empty, its readers back, and the file is what the oracle knows."""
+    dice = random.Random(seed)
+    oracle = Oracle()
+    config = Config(readers_max=3, pending_max=8)
+    async with await open_items(tmp_path, config) as db:
+        number = 0
+        while oracle.cancelled < CANCELLATIONS:
+            tasks: list[asyncio.Task[None]] = []
+            for _ in range(24):
+                number += 1
+                tasks.append(asyncio.create_task(_one(db, str(number), dice.randrange(19), oracle)))
+            for _ in range(dice.randrange(4)):
+                await asyncio.sleep(0 if dice.random() < 0.7 else dice.random() * 0.002)
+            for task in dice.sample(tasks, 20):
+                if not task.done():
+                    task.cancel()
+                if dice.random() < 0.3:
+                    await asyncio.sleep(0)
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            oracle.cancelled += sum(isinstance(each, asyncio.CancelledError) for each in ended)
+            wrong = [
+                each for each in ended if isinstance(each, Exception) and not isinstance(each, TimeoutError)
+            ]
+            assert wrong == [], wrong[:1]
+        await _is_sound(db)
+        oracle.judge(await names(db))
+        assert await db.check() == []
