@@ -214,6 +214,120 @@ def test_a_child_forked_in_the_middle_of_a_write_may_not_open_the_file(tmp_path:
         assert forked(lambda: onewriter.open(tmp_path / "a.db").query("SELECT name FROM item")) == [("held",)]
 
 
+_FORKS_WITH_A_MUTEX_HELD = """
+import os, sys, time
+from pathlib import Path
+import onewriter
+from onewriter import forks, trials
+trials.WAIT_S = 0.2
+class Stuck:  # as SQLite's close is where a thread of the parent had the mutex of its allocator
+    path, inherited = Path("elsewhere"), False
+    def is_engaged(self): return False
+    def shed(self):
+        while True: time.sleep(1)
+stuck = Stuck()
+db = onewriter.open(sys.argv[1])
+forks.register_handle(stuck)
+pid = os.fork()
+if pid == 0:
+    for open in (onewriter.open, lambda path: onewriter.restore("none", path)):
+        try:
+            open(sys.argv[1])
+        except onewriter.ForkedDatabase as error:
+            print(error.ran, error, flush=True)
+    os._exit(0)
+until = time.monotonic() + 10
+while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0) and time.monotonic() < until:
+    time.sleep(0.01)
+if ended == (0, 0):
+    os.kill(pid, 9)
+    print("hangs")
+db.execute("CREATE TABLE item (name TEXT)")
+"""
+
+
+def test_a_child_that_would_wait_for_a_mutex_for_ever_is_told_so(tmp_path: Path) -> None:
+    """A thread of its parent had it at the fork; nothing that could wait is done in the child itself."""
+    with child(_FORKS_WITH_A_MUTEX_HELD, tmp_path / "a.db") as program:
+        told = program.end().splitlines()
+    assert len(told) == 2
+    assert all(each.startswith(f"no cannot open {tmp_path / 'a.db'} in this process") for each in told)
+    assert all("while a thread of its parent was inside SQLite" in each for each in told)
+
+
+_FORKS_AND_COUNTS = """
+import os, signal, sys
+import onewriter
+db = onewriter.open(sys.argv[1])
+db.execute("CREATE TABLE item (name TEXT)")
+def hook():  # as a server's that opens in each child
+    os.write(1, b"hook\\n")
+    with onewriter.open(sys.argv[1]) as mine:
+        mine.execute("INSERT INTO item VALUES ('hook')")
+os.register_at_fork(after_in_child=hook)
+out = os.fdopen(os.dup(1), "w", buffering=9999)
+out.write("buffered\\n")
+signal.signal(signal.SIGCHLD, signal.SIG_IGN if sys.argv[2] == "ignored" else signal.SIG_DFL)
+pid = os.fork()
+if pid == 0:
+    with onewriter.open(sys.argv[1]) as mine:
+        mine.execute("INSERT INTO item VALUES ('child')")
+    os._exit(0)
+try:
+    assert os.waitpid(pid, 0)[1] == 0
+except ChildProcessError:
+    pass
+print(db.query("SELECT name FROM item", into=str), file=out, flush=True)
+"""
+
+
+@pytest.mark.parametrize("reaping", ["by us", "ignored"])
+def test_what_is_tried_before_a_child_opens_runs_nothing_else(tmp_path: Path, reaping: str) -> None:
+    """No hook of a fork, no second flush of what was printed; whoever reaps the program's children."""
+    with child(_FORKS_AND_COUNTS, tmp_path / "a.db", reaping) as program:
+        assert program.end() == "hook\nbuffered\n['hook', 'child']\n"
+
+
+_FORKS_BESIDE_BUSY_THREADS = """
+import os, signal, sys, threading
+import onewriter
+from onewriter import trials
+trials.WAIT_S = 0.2
+db = onewriter.open(sys.argv[1], durability="normal")
+db.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)")
+def work(number):
+    while True:
+        db.execute("INSERT INTO item (name) VALUES (?)", (str(number),))
+        db.query("SELECT * FROM item ORDER BY random() LIMIT 200")
+for number in range(6):
+    threading.Thread(target=work, args=(number,), daemon=True).start()
+seen = set()
+for _ in range(30):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)  # it ends a thread that waits inside SQLite too
+        try:
+            onewriter.open(sys.argv[1] + sys.argv[2]).close()
+        except onewriter.ForkedDatabase:
+            os._exit(1)
+        os._exit(0)
+    seen.add(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+print(seen <= {0, 1} or seen, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("other", ["", "-other"])
+def test_children_forked_beside_busy_threads_open_or_are_refused(tmp_path: Path, other: str) -> None:
+    """The parent's own file, or another: none of them hangs (it was about one in a hundred)."""
+    with child(
+        "import warnings; warnings.simplefilter('ignore')\n" + _FORKS_BESIDE_BUSY_THREADS,
+        tmp_path / "a.db",
+        other,
+    ) as program:
+        assert program.end() == "True\n"
+
+
 # --- multiprocessing
 
 CONTEXTS: dict[str, ForkContext | SpawnContext | ForkServerContext] = {

@@ -330,4 +330,9 @@ def _after_fork() -> None:
         _held.pop().release()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+def _after_fork_in_child() -> None:
+    _after_fork()
+    _all.clear()  # the parent's: one of a call that did not end in time would delay each fork of the child
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -8,9 +8,13 @@ K2  A child that opens a database of its own sheds the inherited handles first. 
     with it a write that the child had been told was committed.
 K3  A handle that was in the middle of a write, or of a call of another thread, cannot be shed: the child may not open
     that file at all.
+K4  A mutex of SQLite's that a thread of the parent had at the fork (its allocator's, say) is never given up in the
+    child. Shedding and opening pass them all, and would wait for ever, with the interpreter's lock held. So before
+    anything is shed it is tried in a copy of the child (`trials`): where that does not come to its end, the child may
+    open no database at all. What passed once has passed for good, since no thread that is here now ends in there.
 
-Shedding waits until the child opens something, since SQLite's own mutexes may be held by a thread that the child does
-not have; a child that only goes on to another program never comes near them.
+Shedding waits until the child opens something: a child that only goes on to another program never comes near SQLite's
+mutexes.
 """
 
 from __future__ import annotations
@@ -19,10 +23,11 @@ import importlib
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from . import errands, presence
+from . import errands, presence, trials
 from .errors import ForkedDatabase
 
 
@@ -40,6 +45,10 @@ class Inheritable(Protocol):
     path: Path
     inherited: bool  # set in the child
 
+    def is_engaged(self) -> bool:
+        """In a forked child: whether this copy cannot be shed (K3); waits for nothing."""
+        ...
+
     def shed(self) -> bool:
         """In a forked child: close this copy without touching the file or any lock; False where that cannot be done."""
         ...
@@ -49,6 +58,8 @@ _lock = threading.RLock()  # a signal handler may come back in: to shed twice do
 _open: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _handles: weakref.WeakSet[Inheritable] = weakref.WeakSet()
 _inherited: list[Inheritable] = []  # guarded by _lock
+_is_tried = False  # whether shedding is known to come to its end in this process (K4); guarded by _lock
+_passes: list[Callable[[], object]] = []  # what passes the mutexes that an opening passes
 
 
 def register(holder: Forkable) -> None:
@@ -61,14 +72,21 @@ def register_handle(handle: Inheritable) -> None:
     _handles.add(handle)
 
 
+def register_pass(passes: Callable[[], object]) -> None:
+    """Have *passes*, which takes and gives up the mutexes that an opening does, called where that is tried (K4)."""
+    _passes.append(passes)
+
+
 def shed_inherited(path: Path) -> None:
     """Before *path* is opened: rid this process of what a fork has left it of the parent's handles (K2).
 
     Raises:
-        ForkedDatabase: one of that file cannot be shed (K3).
+        ForkedDatabase: one of that file cannot be shed (K3), or nothing can be opened in this process (K4).
     """
     with _lock:
-        if _inherited:
+        # Asked before, since this answer is at hand, and neither needs the trial nor changes by it.
+        if _inherited and not any(handle.path == path and handle.is_engaged() for handle in _inherited):
+            _try_first(path)
             _inherited[:] = [handle for handle in _inherited if not handle.shed()]
         stuck = any(handle.path == path for handle in _inherited)
     if stuck:
@@ -79,6 +97,38 @@ def shed_inherited(path: Path) -> None:
         raise ForkedDatabase(msg)
 
 
+def _try_first(path: Path) -> None:
+    """Refuse to go on where shedding, and opening *path* after it, would wait for ever (K4)."""
+    global _is_tried  # noqa: PLW0603 - it belongs to the process
+    if _is_tried:
+        return
+    if trials.is_under_way():
+        msg = f"cannot open {path} in a hook of a fork that is made to try whether this process can open a database"
+        raise ForkedDatabase(msg)
+    try:
+        _is_tried = trials.ends(_shed_all)
+    except (OSError, RuntimeError) as error:
+        msg = (
+            f"cannot open {path} in this process: it was forked from one that had a database open, and whether it "
+            f"would hang for that cannot be tried: {error}"
+        )
+        raise ForkedDatabase(msg) from error
+    if not _is_tried:
+        msg = (
+            f"cannot open {path} in this process: it was forked while a thread of its parent was inside SQLite, and "
+            "would wait for that thread for ever; fork before the parent opens a database, or start the child with "
+            "'spawn'"
+        )
+        raise ForkedDatabase(msg)
+
+
+def _shed_all() -> None:
+    for handle in _inherited:
+        handle.shed()
+    for passes in _passes:
+        passes()
+
+
 def _before_fork() -> None:
     """Load what the child will need: there it would wait for ever for a thread that was in the middle of loading it."""
     if _open or _handles:
@@ -86,8 +136,9 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
+    global _lock, _is_tried  # noqa: PLW0603 - of the parent, another thread of which may have held it
     _lock = threading.RLock()
+    _is_tried = False
     presence.forget_all()
     errands.forget_all()
     holders = [holder.disown() for holder in list(_open)]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import random
 import time
 from contextlib import suppress
@@ -224,16 +225,25 @@ class Handle:
             _log.warning("%s: closing a connection failed", self.path, exc_info=True)
         self._account.settle()
 
+    def is_engaged(self) -> bool:
+        """Whether it is in the middle of a write or of another thread's call; asks for no mutex but its own."""
+        try:
+            return self._apsw.txn_state() == apsw.SQLITE_TXN_WRITE
+        except apsw.ConnectionClosedError:
+            return False
+        except apsw.Error:
+            return True
+
     def shed(self) -> bool:
-        """In a forked child: close this copy; False where it is in the middle of a write or of another's call.
+        """In a forked child: close this copy; False where it `is_engaged`.
 
         Closing takes no lock and writes nothing, since it makes no checkpoint
         (https://sqlite.org/c3ref/c_dbconfig_defensive.html#sqlitedbconfignockptonclose); the parent's locks are not
         this process's to lose. Undoing a write would change the ``-shm``, which both have in memory.
         """
+        if self.is_engaged():
+            return False
         try:
-            if self._apsw.txn_state() == apsw.SQLITE_TXN_WRITE:
-                return False
             self._apsw.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
         except apsw.ConnectionClosedError:
@@ -305,6 +315,17 @@ def check_database(path: Path, vfs: str | None) -> None:
                 probe.close()
     except (apsw.Error, ValueError) as error:
         raise _opening(error, path) from error
+
+
+def _pass_mutexes() -> None:
+    """Take and give up SQLite's static mutexes, as an opening does: open and close what is nobody's (forks, K4)."""
+    for name, flags in ((":memory:", apsw.SQLITE_OPEN_READWRITE), (_immutable(Path(os.devnull)), _URI)):
+        connection = apsw.Connection(name, flags=flags)
+        connection.execute("SELECT count(*), random() FROM sqlite_schema").get  # noqa: B018 - runs it
+        connection.close()
+
+
+forks.register_pass(_pass_mutexes)
 
 
 def _immutable(path: Path) -> str:

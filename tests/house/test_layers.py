@@ -28,7 +28,7 @@ SOURCE = ROOT / "src" / PACKAGE
 LAYERS = (
     ("errors",),
     ("values", "config", "clock", "samples", "locks"),
-    ("errands",),
+    ("errands", "trials"),
     ("files", "presence", "forks", "exits", "helpers", "marks", "gates", "blocks", "loans"),
     ("futexes",),
     ("turnfile",),
