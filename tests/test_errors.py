@@ -356,6 +356,25 @@ def test_outcome_unknown(tmp_path: Path, way: str) -> None:
         assert db.check() == []
 
 
+def test_a_disk_that_fails_again_and_again_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And once more when it has failed anew, after a commit that it took."""
+    vfs = SickVFS("sick-flood")
+
+    def logged() -> int:
+        return sum("the fate of a failed commit" in each.getMessage() for each in caplog.records)
+
+    with open_at(tmp_path / "a.db", Config(vfs=vfs.name)) as db:
+        for count in (1, 2):
+            vfs.rule = fail("sync", "wal", apsw.IOError)
+            for _ in range(5):
+                raised(lambda: db.execute("INSERT INTO key VALUES (?)", (SECRET,)), OutcomeUnknown)
+            assert logged() == count
+            vfs.rule = None
+            db.execute("INSERT INTO key VALUES (?)", (f"after {count}",))
+
+
 def test_a_sync_that_fails_once_is_a_plain_failure(tmp_path: Path) -> None:
     """A later commit has taken the failed one's place: its fate is known."""
     vfs = SickVFS("sick-once")

@@ -92,6 +92,7 @@ class Batch:
         self._full_at = 0.0  # when the one that is open has lasted long enough
         self.ended_at = 0.0  # when the last one was committed
         self._writes = self._commits = self._reruns = 0
+        self._unknown_at = -1  # how many commits had been made when the fate of one was logged to be unknown
         self._waits = Samples()
         self._commit_times = Samples()
 
@@ -312,7 +313,9 @@ class Batch:
         except DiskFull:
             return not isinstance(error, DiskFull) or self._config.vfs is not None
         except Exception:  # noqa: BLE001 - whatever it is, nothing took its place
-            _log.warning("%s: the fate of a failed commit is unknown", self._path, exc_info=True)
+            if self._unknown_at != self._commits:  # once, until the disk has taken a commit again
+                self._unknown_at = self._commits
+                _log.warning("%s: the fate of a failed commit is unknown", self._path, exc_info=True)
             return True
         return False
 
