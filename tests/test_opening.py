@@ -284,6 +284,65 @@ def test_read_only_reads_and_refuses_to_write(tmp_path: Path) -> None:
     assert mode(tmp_path / "a.db") == 0o644
 
 
+_BREAKS_OFF = """
+import os, sys
+import apsw
+db = apsw.Connection(sys.argv[1])
+db.execute("PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN").fetchall()
+db.execute("UPDATE t SET a = randomblob(3000)")
+os._exit(0)
+"""
+
+
+def test_read_only_beside_a_write_that_was_broken_off(tmp_path: Path) -> None:
+    """As by a restore that was killed: it says who can put it right, and how."""
+    path = tmp_path / "a.db"
+    with onewriter.open(path) as db:
+        db.execute("CREATE TABLE t (a)")
+        db.execute_many("INSERT INTO t VALUES (?)", [("old" * 1000,)] * 50)
+    with child(_BREAKS_OFF, path) as program:
+        program.end()
+    assert (tmp_path / "a.db-journal").stat().st_size > 0
+    with pytest.raises(
+        ReadOnlyDatabase, match=r"broken off, and is to be rolled back .* open it once without"
+    ):
+        onewriter.open(path, read_only=True)
+    onewriter.open(path).close()
+    with onewriter.open(path, read_only=True) as db:
+        assert db.query_value("SELECT count(*) FROM t WHERE a LIKE 'old%'") == 50
+
+
+_AT_THE_LIMIT = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+filling = []
+try:
+    while True:
+        filling.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+for spare in range(12):
+    for read_only in (False, True):
+        try:
+            with onewriter.open(sys.argv[1], read_only=read_only) as db:
+                db.query("SELECT * FROM t")
+            print("open", end=" ")
+        except onewriter.CannotOpen as error:
+            assert "no file descriptor is left" in str(error), (spare, error)
+            print("none", end=" ")
+    os.close(filling.pop())
+"""
+
+
+def test_at_the_limit_of_descriptors(tmp_path: Path) -> None:
+    """Whichever of its files cannot be opened any more, the message says why."""
+    make(tmp_path / "a.db")
+    with child(_AT_THE_LIMIT, tmp_path / "a.db") as program:
+        told = program.end().split()
+    assert told[:4] == ["none"] * 4
+    assert told[-2:] == ["open"] * 2
+
+
 _OPEN = """
 import sys
 import onewriter
@@ -472,7 +531,8 @@ def rule(what, kind):
         print("first page", flush=True)
         sys.stdin.readline()
 vfs.rule = rule
-db.execute_many("INSERT INTO t VALUES (zeroblob(?))", [(2000,)] * 2200)  # SQLite's checkpoint is at 1,000 pages
+db.execute_many("INSERT INTO t VALUES (zeroblob(?))", [(2000,)] * 2200)  # a checkpoint is due at 1,000 pages
+sys.stdin.readline()  # the close's own checkpoint would lock everybody out
 """
 
 

@@ -207,6 +207,15 @@ def descriptors_of(path: Path) -> set[int]:
     return found
 
 
+def has_no_descriptor_left() -> bool:
+    """Return whether nothing can be opened now, since this process, or the system, is at its limit of descriptors."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
+
+
 def check_readable(path: Path) -> None:
     """Refuse a file that this process may not read."""
     if not _may(path, os.R_OK):

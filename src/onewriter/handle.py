@@ -338,8 +338,15 @@ def _opening(error: BaseException, path: Path) -> Error:
         return CannotOpen(f"cannot open {path}: {error}")
     ours = translate(error, None, ran="no")
     reason = str(ours)
-    if isinstance(error, apsw.CantOpenError) and not files.look_at(path):
+    if isinstance(error, (apsw.CantOpenError, apsw.IOError)) and files.has_no_descriptor_left():
+        reason += "; no file descriptor is left (ulimit -n, RLIMIT_NOFILE)"
+    elif isinstance(error, apsw.CantOpenError) and not files.look_at(path):
         reason = "there is no such file"
+    elif ours.extended_code == "SQLITE_READONLY_ROLLBACK":
+        reason = (
+            "a write to it was broken off, and is to be rolled back by who may write: open it once without "
+            "read_only=True"
+        )
     elif isinstance(error, (apsw.CantOpenError, apsw.ReadOnlyError)) and not files.may_change(path.parent):
         reason += (
             f"; SQLite keeps the -shm of a database in WAL mode in {path.parent}, which cannot be written"
