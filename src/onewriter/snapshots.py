@@ -10,7 +10,10 @@ S4  A restored database is the snapshot's content, checked, in WAL mode. A datab
     on with a file that has lost its name.
 S5  No file is given a name that has another's ``-wal`` or ``-journal`` beside it: SQLite would apply that to it.
 
-A process that is killed on the way can leave a private file ``.<name>.<random>.part``; it may be deleted.
+A process that is killed on the way can leave a private file ``.<name>.<random>.part``, and its ``-journal``; they may
+be deleted when no snapshot to that name is under way. The next snapshot does not do it, since it cannot know that: the
+maker's number says nothing to another container, age nothing of a check that takes hours or of another machine's clock,
+and a lock is lost where SQLite, which opens and closes that file itself, has its locks of the same kind (NFS).
 """
 
 from __future__ import annotations
