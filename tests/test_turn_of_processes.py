@@ -584,6 +584,8 @@ def test_another_file_of_the_name_is_not_taken_for_it(tmp_path: Path, how: str) 
             with pytest.raises(onewriter.Error, match="names another file than the one that was opened"):
                 ask()
         db.execute(INSERT, ("ours too",))
+        if how == "its folder moved":
+            _check_told_of(tmp_path / "moved" / "a.db", db)
     assert path.read_bytes() == before
     assert not (tmp_path / "snapshot.db").exists()
     if how == "its folder moved":
@@ -591,6 +593,21 @@ def test_another_file_of_the_name_is_not_taken_for_it(tmp_path: Path, how: str) 
             assert names(db) == ["ours", "ours too"]
         with opened(path) as db:
             assert names(db) == ["other"]
+
+
+def _check_told_of(place: Path, db: onewriter.Database) -> None:
+    """What *db* says of its file, which is at *place* by now, is of that file, whether or not another has its name."""
+    wal = place.with_name("a.db-wal").stat().st_size
+    assert db.stats().wal_bytes == wal > 0
+    with pytest.raises(onewriter.CannotOpen, match=f"which is {place} now; close .* open it again there"):
+        db.check()
+    db.path.parent.rename(place.parent.with_name("away"))
+    assert db.stats().wal_bytes == wal
+    with pytest.raises(
+        onewriter.CannotOpen, match=f"no such file any more; .* is {place} now; .* again there"
+    ):
+        db.check()
+    place.parent.with_name("away").rename(db.path.parent)
 
 
 def test_a_deleted_side_file_costs_no_write(tmp_path: Path) -> None:

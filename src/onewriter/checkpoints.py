@@ -200,7 +200,9 @@ class Checkpointer:
                 self._pass()
             return self._cut_when_quiet()
         except Error as error:
-            self._complain("failed", f"a checkpoint failed, and is tried again: {error}")
+            self._complain(
+                "failed", f"a checkpoint failed, and is tried again; the WAL grows meanwhile: {error}"
+            )
             return clock.now() + QUIET_S
         finally:
             if pause is not None:

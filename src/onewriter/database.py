@@ -261,7 +261,7 @@ class Database(Reading):
     def stats(self) -> Stats:
         """Return the counts of this moment."""
         self._check_own()
-        return gather(self._core.writer, self._readers, self._heard, self.path)
+        return gather(self._core.writer, self._readers, self._heard, self.path, self._presence.key)
 
     @property
     def closed(self) -> bool:

@@ -207,6 +207,18 @@ def descriptors_of(path: Path) -> set[int]:
     return found
 
 
+def place_of(file: tuple[int, int]) -> Path | None:
+    """Return where *file* (device, inode), which this process has open, is by now; None where nothing tells."""
+    with contextlib.suppress(OSError), os.scandir(_DESCRIPTORS) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # closed since, or the file is deleted
+                state = os.fstat(int(entry.name))
+                if (state.st_dev, state.st_ino) == file:
+                    place = Path(entry.path).readlink()
+                    return place if os.path.samestat(place.stat(), state) else None
+    return None
+
+
 def has_no_descriptor_left() -> bool:
     """Return whether nothing can be opened now, since this process, or the system, is at its limit of descriptors."""
     try:

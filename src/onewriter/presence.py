@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from . import errands
+from . import errands, files
 from .errors import CannotOpen, NestedWrite
 from .locks import let_go
 
@@ -50,14 +50,15 @@ class Presence:
             thread adds and removes only itself, and asks only about itself; a dictionary's own operations are atomic,
             so no lock is needed. An interrupt may leave an entry behind, and so may a thread that died, whose
             identifier comes again: what counts is whether the request is over.
+        key: what tells the file from others, wherever it is moved.
         tasks: tasks of asyncio that have a write transaction of the file open.
     """
 
-    __slots__ = ("_key", "_users", "_warned", "tasks", "writing")
+    __slots__ = ("_users", "_warned", "key", "tasks", "writing")
 
     def __init__(self, key: tuple[int, int]) -> None:
-        """Begin with none; *key* is the file's."""
-        self._key = key
+        """Begin with none; *key* is the file's, as `key_of` tells it."""
+        self.key = key
         self._warned: Pending | None = None  # of whom was complained last
         self._users: set[object] = set()  # open databases; guarded by the module's _lock
         self.writing: dict[int, Pending] = {}
@@ -103,7 +104,7 @@ class Presence:
             with _lock:
                 self._users.discard(user)
                 if not self._users:
-                    _of_files.pop(self._key, None)
+                    _of_files.pop(self.key, None)
         except BaseException:
             let_go(_lock)
             raise
@@ -158,15 +159,23 @@ def check_still(path: Path, file: tuple[int, int] | None) -> None:
     (https://sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use).
 
     Raises:
-        CannotOpen: it does. Where it names none, SQLite says so.
+        CannotOpen: it does, or it names none, and the file is known to have been moved. Else SQLite says so.
     """
     now = key_of(path)
-    if now is not None and now != file:
-        msg = (
-            f"cannot open {path}: it names another file than the one that was opened, which was moved or replaced; "
-            "close the database and open it again"
-        )
-        raise CannotOpen(msg)
+    if now == file or file is None:
+        return
+    place = files.place_of(file)
+    if now is None and place is None:
+        return
+    if now is None:
+        what = f"there is no such file any more; the one that was opened is {place} now"
+    else:
+        fate = "was moved or replaced" if place is None else f"is {place} now"
+        what = f"it names another file than the one that was opened, which {fate}"
+    msg = (
+        f"cannot open {path}: {what}; close the database and open it again{'' if place is None else ' there'}"
+    )
+    raise CannotOpen(msg)
 
 
 def forget_all() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import files
+from . import files, presence
 from .batch import NOTHING_WRITTEN
 from .readers import Readers
 from .samples import Spread, Tally
@@ -27,7 +27,8 @@ class Stats:
         readers_lent: readers in use.
         read_wait_s: from the call to having a reader.
         busy_retries: how often SQLite said busy to us, on whichever connection, and nobody else heard.
-        wal_bytes: size of the ``-wal`` file.
+        wal_bytes: size of the ``-wal`` file; 0 where the database was moved away, and the system does not tell where to
+            (Linux does).
         oldest_reader_s: how long the read that has kept its snapshot longest has done so. It keeps the WAL from
             starting over.
         oldest_reader: the name of its thread and its SQL, in a block that of the statement it ran last; None where
@@ -49,8 +50,8 @@ class Stats:
     oldest_reader: str | None
 
 
-def gather(writer: Writer | None, readers: Readers, heard: Tally, path: Path) -> Stats:
-    """Put together what the parts of the database at *path* tell; a read-only one has no *writer*."""
+def gather(writer: Writer | None, readers: Readers, heard: Tally, path: Path, key: tuple[int, int]) -> Stats:
+    """Put together what the parts tell of the file *key*, opened at *path*; a read-only database has no *writer*."""
     written = writer.batch.stats() if writer else NOTHING_WRITTEN
     reading = readers.stats()
     return Stats(
@@ -64,7 +65,12 @@ def gather(writer: Writer | None, readers: Readers, heard: Tally, path: Path) ->
         readers_lent=reading.readers_lent,
         read_wait_s=reading.read_wait_s,
         busy_retries=heard.count,
-        wal_bytes=files.size(files.beside(path, "-wal")),
+        wal_bytes=_wal_bytes(path, key),
         oldest_reader_s=reading.oldest_reader_s,
         oldest_reader=reading.oldest_reader,
     )
+
+
+def _wal_bytes(path: Path, key: tuple[int, int]) -> int:
+    place = path if presence.key_of(path) == key else files.place_of(key)
+    return 0 if place is None else files.size(files.beside(place, "-wal"))
