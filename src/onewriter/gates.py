@@ -8,14 +8,12 @@ inside a call (from a function of SQL) has the gate once more, and leaves it to 
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
 from typing import Final, TypeVar, TypeVarTuple
 
 from .errors import Error, TransactionEnded
-from .locks import is_mine, let_go
+from .locks import is_mine, is_within, let_go
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -97,16 +95,8 @@ class Gated:
 
     def _leave_gate(self) -> None:
         """Let the gate go where an interrupt has left it held; for a call that failed, and that is no outer one's."""
-        if is_mine(self.gate) and not self._is_within_another():
+        if is_mine(self.gate) and not is_within(self, ROADS, 3):
             let_go(self.gate)
 
-    def _is_within_another(self) -> bool:
-        frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - there is no other
-        while frame is not None:
-            if frame.f_code in _ROADS and frame.f_locals.get("self") is self:
-                return True
-            frame = frame.f_back
-        return False
 
-
-_ROADS: Final = (Gated.claim.__code__, Gated.run.__code__, Gated.unless_over.__code__)
+ROADS: Final = (Gated.claim.__code__, Gated.run.__code__, Gated.unless_over.__code__)

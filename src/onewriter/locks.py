@@ -5,8 +5,11 @@ Plain locks are used, not conditions: an interrupt can leave a condition locked.
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Container
 from operator import methodcaller
+from types import CodeType, FrameType
 
 _is_owned = methodcaller("_is_owned")  # what Python's own conditions ask a lock
 
@@ -39,3 +42,16 @@ def let_go(lock: threading.RLock) -> None:
             lock.release()
     except RuntimeError:
         pass  # it is not the calling thread's
+
+
+def is_within(owner: object, codes: Container[CodeType], outside: int) -> bool:
+    """Whether the calling thread is in a method of *owner* with one of *codes*, *outside* frames further out or more.
+
+    Then what it holds is not left by an interrupt: a signal handler, a finalizer or a function of SQL came back in.
+    """
+    frame: FrameType | None = sys._getframe(outside)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - there is no other
+    while frame is not None:
+        if frame.f_code in codes and frame.f_locals.get("self") is owner:
+            return True
+        frame = frame.f_back
+    return False

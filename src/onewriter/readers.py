@@ -17,7 +17,9 @@ R5  While others wait, a thread that reads again and again keeps the reader that
 R6  A reader comes back with no transaction open, judged by ``txn_state``. One whose statement ran to its end has none.
 R7  A thread that holds every reader itself is told so at once: nobody else could end its wait.
 R8  An interrupt (Ctrl-C, a signal handler that raises) may end any method here after any of its steps: `end` then finds
-    by the loan whatever had become of it, and does no harm a second time.
+    by the loan whatever had become of it, and does no harm a second time. So it is called again by the same thread
+    where the first call was struck. Where the second is struck too, `rescue` does it on a thread of its own, which no
+    signal reaches; the loan is ``given_up`` from then on, and no longer its thread's.
 R9  A reader whose thread ended in the middle of a block is taken back by who needs one.
 R10 A block that grows old is ended under its gate by the watch, and its reader stays lent. Who gives that back, or
     takes it back, claims the block before he touches the connection (`blocks`, E3).
@@ -30,24 +32,27 @@ it, by each thread for itself.
 
 from __future__ import annotations
 
-import logging
+import _thread
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FunctionType
 from typing import Final
 
 from . import clock
 from .blocks import Block
+from .custody import CLOSED, shut, take_from_the_dead, take_over
 from .errors import DatabaseClosed, NestedRead, ReadTimeout
 from .gates import ENDED
+from .helpers import apart
 from .lent import Lent, ReaderStats, all_lent, oldest, stats_of
-from .loans import Loan, Waiter, is_of_the_dead, is_of_this_thread, purpose_of
-from .locks import closed_lock, is_mine, let_go, wake_up
+from .loans import Loan, Waiter, is_of_the_dead, is_of_this_thread
+from .locks import closed_lock, is_mine, is_within, let_go, wake_up
 from .reader import Reader, ReadingConnection
 from .samples import Samples
 
-_log = logging.getLogger(__name__)
+_start_new_thread = _thread.start_new_thread
 
 STAY_S: Final = 0.002
 _SOON_S: Final = 0.0005
@@ -55,7 +60,6 @@ _LEFT_MAX: Final = 256
 # Until the first look of a waiter who is next; each later one comes after twice the time.
 _LOOK_S: Final = 0.002
 _LOOK_S_MAX: Final = 0.05
-_CLOSED: Final[Loan] = (0, 0.0, "", None)  # has the readers that are closed for good
 
 
 class Readers:
@@ -65,6 +69,7 @@ class Readers:
         holders: who has which reader (R2).
         homes: by a thread's identifier, the reader that it used last (R3).
         watched: somebody waits, or the pool is closed: who gives a reader back is to call `look_around`.
+        given_up: what was left to `rescue` last; written by the thread that leaves it, before that begins (R8).
     """
 
     def __init__(self, connect: Callable[[float], ReadingConnection], readers_max: int, path: Path) -> None:
@@ -75,15 +80,15 @@ class Readers:
         self.holders: dict[Reader, Loan] = {}
         self.homes: dict[int, Reader] = {}
         self.watched = False
+        self.given_up: Loan | None = None
         self._lock = threading.RLock()  # re-entrant for `let_go` alone (R8)
         self._waiting: dict[Waiter, None] = {}  # in the order of their coming
         # By a thread's identifier, when it gave back last while others waited (R5).
         self._left: dict[int, float] = {}
         self._closed = self._forked = False
-        self.at_block: Callable[[float], object] = (
-            float  # told when a new snapshot is too old; does nothing yet
-        )
-        self.at_end: Callable[[], object] = float  # called when all are closed; does nothing yet
+        # Told when a new snapshot is too old, and called when all are closed; both do nothing yet.
+        self.at_block: Callable[[float], object] = float
+        self.at_end: Callable[[], object] = float
         self._waits = Samples()
         self.count_free = self._waits.count_none
         self._emptied = closed_lock()  # news that nothing is lent after the close
@@ -130,11 +135,9 @@ class Readers:
         if self._forked:
             return  # all is the parent's
         try:
-            for waiter in list(self._waiting):
-                if waiter.loan is loan:
-                    self._leave(waiter)
+            self._leave(loan)
             if is_of_the_dead(loan):
-                self._take_from_the_dead()  # which others may be at, too
+                take_from_the_dead(self, self._lent(), self._path)  # which others may be at, too
                 return
             reader = self._readers[0]
             for reader, held in list(self.holders.items()):
@@ -146,9 +149,9 @@ class Readers:
                     return
             if self.watched:  # an interrupt may have come between giving back and telling those who wait
                 self.look_around(reader)
-        except BaseException:
-            let_go(self._lock)
-            raise
+        finally:  # an interrupt may have left it held, and another may have struck who was to let it go
+            if is_mine(self._lock) and not is_within(self, _METHODS, 2):
+                let_go(self._lock)
 
     @contextmanager
     def lend(self, deadline: float, block: Block) -> Generator[ReadingConnection]:
@@ -161,8 +164,32 @@ class Readers:
             finally:
                 self.end(loan)
         except BaseException:
-            self.end(loan)  # again, since an interrupt may have struck as it began (R8)
+            try:
+                self.end(loan)  # again, since an interrupt may have struck as it began (R8)
+            except BaseException:  # and another one now: nothing is called before the rescue
+                self.given_up = loan
+                _start_new_thread(apart, ("rescue", self.rescue, loan))
+                raise
             raise
+
+    def rescue(self, loan: Loan) -> None:
+        """End *loan* in the place of its thread, which was interrupted again while it did; by any number of threads."""
+        if self._forked:
+            return
+        self._leave(loan)
+        for reader, held in self._lent():
+            if held is loan:
+                take_over(self, reader, loan)
+        if self.watched:  # as in `end`
+            self.look_around(self._readers[0])
+
+    def replace(self, reader: Reader, loan: Loan, mine: Loan) -> bool:
+        """Put *mine* in the place of *loan*; False where that does not have *reader* any more (`custody`, Y1)."""
+        with self._lock:
+            if self.holders.get(reader) is not loan:
+                return False
+            self.holders[reader] = mine
+            return True
 
     def look_around(self, reader: Reader) -> None:
         """Serve who waits, after *reader* was given back; or end what `close` has left (R4, R5)."""
@@ -215,7 +242,7 @@ class Readers:
 
     def is_held_here(self) -> bool:
         """Whether the calling thread has a reader: to wait for that one would be to wait for itself."""
-        return is_mine(self._lock) or any(is_of_this_thread(loan) for _, loan in self._lent())
+        return is_mine(self._lock) or any(self._is_here(loan) for _, loan in self._lent())
 
     def loans(self) -> list[Loan]:
         """Return what is lent at this moment."""
@@ -242,9 +269,10 @@ class Readers:
 
     def _ask(self, loan: Loan) -> tuple[Reader | None, Waiter | None]:
         """Return a free reader, or a place in the queue."""
-        self._take_from_the_dead()
+        take_from_the_dead(self, self._lent(), self._path)
         with self._lock:
-            self._check_open()
+            if self._closed:
+                raise self._refusal()
             for reader, held in self._lent():
                 if held is loan:
                     return reader, None  # its home, which has no connection any more
@@ -256,7 +284,7 @@ class Readers:
                         self._settle(reader, loan, 0.0)
                         self.count_free(0.0)
                         return reader, None
-            mine = sum(is_of_this_thread(each) for _, each in self._lent())
+            mine = sum(self._is_here(each) for _, each in self._lent())
             if mine == len(self._readers):  # R7; others may have come back since, or gone
                 self.watched = bool(self._waiting)
                 msg = (
@@ -285,7 +313,7 @@ class Readers:
         """See whether a reader is free that nobody tells of (R5, R9); raise where there is none to wait for."""
         if waiter.refused:
             raise self._refusal()
-        self._take_from_the_dead()
+        take_from_the_dead(self, self._lent(), self._path)
         with self._lock:
             self._serve()
             if waiter.reader is None and clock.now() >= deadline:  # the state is asked, under the lock
@@ -327,32 +355,16 @@ class Readers:
         reader.home_of = loan[0]
         self.homes[loan[0]] = reader
 
-    def _leave(self, waiter: Waiter) -> None:
-        with self._lock:
-            self._waiting.pop(waiter, None)
-            self._serve()
+    def _leave(self, loan: Loan) -> None:
+        """Leave the queue, where *loan* waits in it."""
+        for waiter in list(self._waiting):
+            if waiter.loan is loan:
+                with self._lock:
+                    self._waiting.pop(waiter, None)
+                    self._serve()
 
-    def _take_from_the_dead(self) -> None:
-        """Take back what threads hold that have ended (R9)."""
-        for reader, loan in self._lent():
-            if is_of_the_dead(loan):
-                self._take_back(reader, loan)
-
-    def _take_back(self, reader: Reader, loan: Loan) -> None:
-        mine: Loan = (threading.get_ident(), clock.now(), "the library's own bookkeeping", None)
-        try:
-            with self._lock:
-                if self.holders.get(reader) is not loan:
-                    return  # another was quicker
-                self.holders[reader] = mine
-            if loan[3] is not None:
-                loan[3].claim(ENDED)  # R10
-            reader.discard()
-            _log.warning(
-                "%s: a thread ended with a reader, for %s: it was taken back", self._path, purpose_of(loan)
-            )
-        finally:
-            self.end(mine)
+    def _is_here(self, loan: Loan) -> bool:
+        return loan is not self.given_up and is_of_this_thread(loan)
 
     def _refuse_all(self) -> None:
         """Refuse those who wait, and all who come."""
@@ -367,23 +379,10 @@ class Readers:
     def _shut_all(self) -> None:
         """After the close: close every reader for good that is not lent; its borrower then comes here too."""
         for reader in self._readers:
-            self._shut(reader)
-
-    def _shut(self, reader: Reader) -> None:
-        mine: Loan = (threading.get_ident(), clock.now(), "closing", None)
-        try:
-            if self.holders.setdefault(reader, mine) is mine:
-                self._close_for_good(reader)
-        except BaseException:
-            if self.holders.get(reader) is mine:
-                self._close_for_good(reader)  # again: an interrupt struck
-            self._tell_if_empty()
-            raise
-        self._tell_if_empty()
-
-    def _close_for_good(self, reader: Reader) -> None:
-        reader.discard()
-        self.holders[reader] = _CLOSED
+            try:
+                shut(self, reader)
+            finally:
+                self._tell_if_empty()
 
     def _tell_if_empty(self) -> None:
         if self.is_empty:
@@ -391,11 +390,10 @@ class Readers:
             self.at_end()
 
     def _lent(self) -> list[Lent]:
-        return [(reader, loan) for reader, loan in list(self.holders.items()) if loan is not _CLOSED]
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise self._refusal()
+        return [(reader, loan) for reader, loan in list(self.holders.items()) if loan is not CLOSED]
 
     def _refusal(self) -> DatabaseClosed:
         return DatabaseClosed(f"{self._path} is closed")
+
+
+_METHODS: Final = {each.__code__ for each in vars(Readers).values() if isinstance(each, FunctionType)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from _thread import get_ident
+from _thread import start_new_thread as _start_new_thread
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from time import monotonic
@@ -18,6 +19,7 @@ from .blocks import Block
 from .config import Config
 from .errors import DatabaseClosed, ForkedDatabase, NestedRead
 from .functions import check_finished, check_function
+from .helpers import apart
 from .loans import Loan
 from .marks import mark_of_this_thread
 from .parameters import Params
@@ -252,7 +254,14 @@ class Reading:
                 self._readers.end(loan)
                 raise
         except BaseException:
-            self._readers.end(loan)  # again, since an interrupt may have struck as it began (`readers`, R8)
+            try:
+                self._readers.end(
+                    loan
+                )  # again, since an interrupt may have struck as it began (`readers`, R8)
+            except BaseException:  # and another one now: nothing is called before the rescue
+                self._readers.given_up = loan
+                _start_new_thread(apart, ("rescue", self._readers.rescue, loan))
+                raise
             raise
 
     def _ask_any(
@@ -265,11 +274,12 @@ class Reading:
         """Do what `_ask` does where the thread has no reader at hand."""
         readers = self._readers
         # Outside of another query, what else the thread has for single statements is what two interrupts have left, the
-        # second while the first was cleaned up.
-        left = [each for each in list(self._holders.values()) if each[0] == loan[0] and each[3] is None]
-        if any(each is not loan for each in left) and not _is_within_another(self._ask.__code__):
+        # second while the first was cleaned up. A thread of its own may be at it this moment: so not by `end`.
+        mine = [each for each in list(self._holders.values()) if each[0] == loan[0] and each[3] is None]
+        left = [each for each in mine if each is not loan]
+        if left and not _is_within_another(self._ask.__code__):
             for each in left:
-                readers.end(each)
+                readers.rescue(each)
         self._check_not_writing()
         deadline = clock.deadline(timeout_s, self.config.read_timeout_s)
         reader = readers.borrow(loan, deadline)

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import pytest
 
-from onewriter import Config, blocks, clock, loans, marks, reading
+from onewriter import Config, blocks, clock, custody, loans, marks, reading
 from onewriter import readers as pools
 from onewriter.errors import DatabaseClosed, NestedRead, ReadTimeout, StatementTimeout, TransactionEnded
 from onewriter.parameters import Params
@@ -28,13 +28,14 @@ from onewriter.reader import ReadingConnection
 from onewriter.readers import Readers
 from onewriter.reading import Reading
 from onewriter.rows import Row
-from tests.explorer.library import faked, now_of_thread, threading_of
+from tests.explorer.library import faked, now_of_thread, start_new_thread, threading_of
 from tests.explorer.search import at_random, explore, follow
 from tests.explorer.watched import Watched
 from tests.explorer.world import FIRST_IDENT, NAMES, Strike, Thread, Touch, World, enter, here
 
 FOREVER_S = 1e6
 SOON_S = 1.0
+_STRUCK = ((), ("struck",), ("struck twice",), ("struck three times",))
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,19 @@ class LendingCase:
     Attributes:
         kinds: one for each thread.
         readers_max: as in `Config`.
-        strike: the first thread is struck, once, at any point.
+        strikes: how often the first thread is struck, at any point.
         looks: waiters look around by themselves, as they do from time to time.
     """
 
     kinds: tuple[str, ...]
     readers_max: int = 1
-    strike: bool = False
+    strikes: int = 0
     looks: bool = False
 
     def __str__(self) -> str:
         """Name it, for the report."""
         more = [f"{self.readers_max} readers"] if self.readers_max > 1 else []
-        return " ".join(["+".join(self.kinds), *more, *(["struck"] if self.strike else [])])
+        return " ".join(["+".join(self.kinds), *more, *_STRUCK[self.strikes]])
 
 
 class WatchedDict(dict[Any, Any]):
@@ -213,18 +214,18 @@ class LendingRun:
         self.queued: list[_Waiter] = []
         self.served: list[_Waiter] = []
         self.outcomes: dict[str, str] = {}
-        if case.strike:
+        if case.strikes:
             world.main_ident = FIRST_IDENT
         self.pool = Readers(self._connect, case.readers_max, Path("pool"))
         self.pool.holders, self.pool.homes = WatchedDict(), WatchedDict()
         config = Config(read_timeout_s=FOREVER_S, readers_max=case.readers_max)
         self.reading = Reading(Path("pool"), config, Presence((0, 0)), self.pool)
         for number, kind in enumerate(case.kinds):
-            fine = case.strike and number == 0
+            fine = case.strikes > 0 and number == 0
             thread = world.spawn(NAMES[number], partial(self._ask, NAMES[number], kind), fine=fine)
             thread.api = SimpleNamespace(mark=marks.Mark(thread.name))
-        if case.strike:
-            world.interrupt(world.threads[0])
+        if case.strikes:
+            world.interrupt(world.threads[0], case.strikes)
 
     def judge(self) -> list[str]:
         """Return what is wrong at the end."""
@@ -283,7 +284,7 @@ class LendingRun:
             yield f"left waiting: {list(self.pool._waiting)}"
         if any(each._begun and not each.is_closed for each in self.connections):
             yield "a reader came back with a transaction"
-        if not self.case.strike:
+        if not self.case.strikes:
             yield from self._order()
 
     def _allowed(self, kind: str) -> set[str]:
@@ -325,8 +326,10 @@ class _Here:
 def faked_pool(*, looks: bool) -> Generator[pytest.MonkeyPatch]:
     """Have the pool run on logical threads for a block."""
     with faked() as patch:
-        for module in (loans, marks, pools):
+        for module in (custody, loans, marks, pools):
             patch.setattr(module, "threading", threading_of(module))
+        for module in (custody, pools, reading):
+            patch.setattr(module, "_start_new_thread", start_new_thread)
         patch.setattr(reading, "monotonic", now_of_thread)
         patch.setattr(reading, "get_ident", threading_of(reading).get_ident)
         patch.setattr(

@@ -66,7 +66,8 @@ def _running() -> Thread:
     return me
 
 
-def _start_new_thread(function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+def start_new_thread(function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    """Start a logical thread; not while the fibers unwind, which passes every handler of the library."""
     world = here()
     if world.is_over:
         return
@@ -113,9 +114,9 @@ def faked() -> Generator[pytest.MonkeyPatch]:
             if hasattr(module, "deque"):
                 patch.setattr(module, "deque", WatchedDeque)
             if hasattr(module, "_start_new_thread"):
-                patch.setattr(module, "_start_new_thread", _start_new_thread)
+                patch.setattr(module, "_start_new_thread", start_new_thread)
             if hasattr(module, "_thread"):
-                patch.setattr(module, "_thread", SimpleNamespace(start_new_thread=_start_new_thread))
+                patch.setattr(module, "_thread", SimpleNamespace(start_new_thread=start_new_thread))
         patch.setattr(clock, "now", now_of_thread)
         patch.setattr(clock, "monotonic", now_of_thread)
         patch.setattr(background, "Seat", _FakeSeat)

@@ -30,10 +30,13 @@ KINDS = ("query", "query", "twice", "timed", "block", "block", "watch", "nested"
         LendingCase(("block", "close")),
         LendingCase(("close", "close")),
         LendingCase(("block", "watch")),
-        LendingCase(("block", "watch"), strike=True, looks=True),
+        LendingCase(("block", "watch"), strikes=1, looks=True),
         LendingCase(("nested", "query"), readers_max=2),
-        LendingCase(("query", "query"), strike=True, looks=True),
-        LendingCase(("block", "query"), strike=True, looks=True),
+        LendingCase(("query", "query"), strikes=1, looks=True),
+        LendingCase(("block", "query"), strikes=1, looks=True),
+        LendingCase(("query",), strikes=3),
+        LendingCase(("block",), strikes=2),
+        LendingCase(("block", "watch"), strikes=2, looks=True),
     ],
     ids=str,
 )
@@ -55,16 +58,18 @@ def test_a_block_that_is_ended_from_outside(case: LendingCase) -> None:
     assert search(case) > 0
 
 
-@pytest.mark.parametrize("strike", [False, True], ids=["quiet", "struck"])
-def test_five_threads(seed: int, strike: bool) -> None:
+@pytest.mark.parametrize("strikes", [0, 1, 2], ids=["quiet", "struck", "struck-twice"])
+def test_five_threads(seed: int, strikes: int) -> None:
     """Of all kinds, with one reader to three, and a close now and then."""
     drawn = random.Random(seed)
     for _ in range(150):
         kinds = tuple(drawn.choices(KINDS, k=5)) + (("close",) if drawn.random() < 0.3 else ())
+        if strikes and kinds[0] == "watch":
+            kinds = ("block", *kinds[1:])  # the first is struck, and no signal reaches the watch
         readers_max = drawn.choice((1, 1, 2, 3))
         if 1 < readers_max <= kinds.count("nested"):
             continue  # each would wait for the other's second reader, up to its deadline
-        case = LendingCase(kinds, readers_max, strike=strike, looks=strike)
+        case = LendingCase(kinds, readers_max, strikes=strikes, looks=strikes > 0)
         draw(case, drawn.randrange(2**32), 10)
 
 
@@ -129,6 +134,15 @@ def _plant_leaves_without_a_word(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Block, "claim", claim)
 
 
+def _plant_rescues_nobody(patch: pytest.MonkeyPatch) -> None:
+    """A second interrupt, while the first is cleaned up, is let pass (R8)."""
+
+    def rescue(_self: Readers, _loan: Loan) -> None:
+        """Do nothing."""
+
+    patch.setattr(Readers, "rescue", rescue)
+
+
 def _plant_ends_outside_the_gate(patch: pytest.MonkeyPatch) -> None:
     """The watch ends a block without its gate, under a running call."""
 
@@ -147,6 +161,8 @@ def _plant_ends_outside_the_gate(patch: pytest.MonkeyPatch) -> None:
         (_plant_watches_late, LendingCase(("query", "query"))),
         (_plant_takes_what_is_lent, LendingCase(("twice", "query", "query"))),
         (_plant_leaves_without_a_word, LendingCase(("block", "watch"))),
+        (_plant_rescues_nobody, LendingCase(("query",), strikes=3)),
+        (_plant_rescues_nobody, LendingCase(("block",), strikes=2)),
         (_plant_ends_outside_the_gate, LendingCase(("block", "watch"))),
     ],
 )

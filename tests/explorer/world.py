@@ -190,13 +190,16 @@ class World:
         self.threads.append(thread)
         return thread
 
-    def interrupt(self, target: Thread) -> None:
-        """Add the interrupter of *target* (P6)."""
+    def interrupt(self, target: Thread, times: int = 1) -> None:
+        """Add the interrupter of *target*, which strikes so many *times* (P6)."""
         self.target = target
 
         def strike() -> None:
-            self.touch(("control", target.number), Touch.WRITE)
-            target.struck = not target.finished
+            for number in range(times):
+                if number:
+                    self.point()
+                self.touch(("control", target.number), Touch.WRITE)
+                target.struck = not target.finished
 
         self.interrupter = self.spawn("interrupt", strike).number
 

@@ -48,7 +48,7 @@ LAYERS = (
     ("executor",),
     ("upkeep",),
     ("connection",),
-    ("reader", "lent", "sources"),
+    ("reader", "lent", "custody", "sources"),
     ("queries", "streams", "blobs"),
     ("transaction",),
     ("tickets", "requests", "futures"),
