@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import onewriter
-from onewriter import Config, Database
+from onewriter import Config, Database, presence
 from onewriter.loans import Loan
 from onewriter.readers import Readers
+from tests.support.databases import SCHEMA, open_items
 from tests.support.steps import Call, wait_until
-from tests.support.strikes import Strike
+from tests.support.strikes import Strike, Striker
 
 
 def _block(db: Database) -> None:
@@ -60,3 +63,61 @@ def test_a_reader_comes_back_after_two_interrupts(
         Call(lambda: db.query("SELECT 1")).result()
         wait_until(lambda: db.stats().readers_lent == 0, "the reader is back")
         assert db.query("SELECT 1") == [(1,)]
+
+
+def test_an_interrupt_at_the_end_of_a_block_is_what_the_program_hears(tmp_path: Path) -> None:
+    """The database is closed around it, and who waits for the turn is refused; not `NestedWrite`, nor a long wait."""
+    striker = Striker(1, within=("HeldTransaction.__exit__",))
+
+    def program() -> None:
+        with open_items(tmp_path) as db, db.transaction() as tx:
+            tx.execute("INSERT INTO item (name) VALUES ('undone')")
+
+    raised = striker.run(program)
+    assert isinstance(raised, Strike), repr(raised)
+    assert "HeldTransaction.__exit__" in striker.place
+    del raised
+    gc.collect()
+    wait_until(lambda: not presence.is_open(tmp_path / "items.db"), "closed")
+    with open_items(tmp_path) as db:
+        assert db.query("SELECT name FROM item") == []
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_interrupt_at_the_end_of_a_migration_is_what_the_program_hears(tmp_path: Path) -> None:
+    """`open` closes what it has opened, though the migration's turn is not given up yet; and not `NestedWrite`."""
+    number, places = 0, set[str]()
+    while True:
+        number += 1
+        path = tmp_path / f"{number}.db"
+        striker = Striker(number, within=("Turn.__exit__", "Turn.leave", "HeldTransaction.__exit__"))
+        raised = striker.run(partial(onewriter.open, path, migrations=SCHEMA, durability="normal"))
+        assert raised is None or isinstance(raised, Strike), (striker.place, repr(raised))
+        if not striker.place:
+            break
+        places.add(striker.place)
+        del raised
+        gc.collect()
+        wait_until(lambda path=path: not presence.is_open(path), "closed")  # type: ignore[misc]
+    gc.collect()  # the one that was opened
+    assert len(places) > 20
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_close_that_was_interrupted_is_ended_by_the_collector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody calls it again: the connections are closed with the object."""
+    db = onewriter.open(tmp_path / "items.db", migrations=SCHEMA)
+    db.query("SELECT 1")
+
+    def strike(_self: Readers, _deadline: float) -> bool:
+        raise Strike
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Readers, "close", strike)
+        with pytest.raises(Strike):
+            db.close()
+    del db
+    gc.collect()
+    wait_until(lambda: not presence.is_open(tmp_path / "items.db"), "closed")

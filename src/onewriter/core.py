@@ -58,6 +58,7 @@ class Core:
         self.background = None if self.writer is None else Background(self.writer)
         self.watch = Watch(path, presence, readers, config.holder_warn_s)
         self.is_closed = False  # `close` was called, by whomever
+        self.is_closing = False  # and is at work still, or was interrupted
         self._writer_is_ended = self.writer is None
         self._checkpointer: Checkpointer | None = None
         if self.writer is not None:
@@ -120,7 +121,7 @@ class Core:
 
     def close(self, deadline: float) -> None:
         """Close everything (O2)."""
-        self.is_closed = True
+        self.is_closed = self.is_closing = True
         ended = self._readers.close(deadline)
         if self.writer is not None:
             ended = self.writer.close(deadline) and ended  # last, so that its close ends the WAL
@@ -131,6 +132,7 @@ class Core:
         if ended:  # while anybody is at work, what it does counts as a write of this file
             self.watch.end(deadline)
             self._presence.release(self._readers)
+        self.is_closing = False
 
     def _writer_ended(self) -> None:
         self._writer_is_ended = True

@@ -286,7 +286,7 @@ class Database(Reading):
 
     def __del__(self) -> None:
         core = getattr(self, "_core", None)  # opening may have failed
-        if core is None or core.is_closed or self._forked:
+        if core is None or (core.is_closed and not core.is_closing) or self._forked:
             return
         try:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
@@ -300,8 +300,16 @@ class Database(Reading):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close."""
-        self.close()
+        """Close; where the block raised, without a word of what of its own an interrupt has left open."""
+        try:
+            self.close()
+        except MisuseError:
+            if error is None:
+                raise
+            # What the block raised is to be heard. Its traceback may keep a block inside, whose end an interrupt has
+            # struck: that is closed when it is forgotten, and nobody waits for it meanwhile.
+            self._live, self._closed = None, True
+            self._core.close(clock.now())
 
     def __repr__(self) -> str:
         """Say which file, and whether it is open."""

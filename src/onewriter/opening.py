@@ -83,8 +83,8 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
     try:
         if checked:
             database.migrate(checked)
-    except BaseException:
-        database.close()
+    except BaseException as error:
+        database.__exit__(type(error), error, None)  # it keeps quiet of what an interrupt has left open
         raise
     return database
 
