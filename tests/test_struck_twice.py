@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import onewriter
-from onewriter import Config, Database, presence
+from onewriter import Config, Database, files, presence
 from onewriter.loans import Loan
 from onewriter.readers import Readers
 from tests.support.databases import SCHEMA, open_items
@@ -121,3 +121,62 @@ def test_a_close_that_was_interrupted_is_ended_by_the_collector(
     del db
     gc.collect()
     wait_until(lambda: not presence.is_open(tmp_path / "items.db"), "closed")
+
+
+@pytest.mark.parametrize("call", [files.create, files.sync_file, files.sync_folder])
+def test_a_file_may_be_made_and_synced_under_an_interrupt_anywhere(
+    tmp_path: Path, call: Callable[..., object]
+) -> None:
+    """No descriptor of it stays open, not even for as long as somebody keeps the exception."""
+    number, place = 0, "none"
+    while place:
+        number += 1
+        path = tmp_path / f"{number}.db"
+        arguments: tuple[object, ...] = (path, 0o600)
+        if call is not files.create:
+            path.touch()
+            arguments = (path,) if call is files.sync_file else (tmp_path,)
+        striker = Striker(number)
+        raised = striker.run(lambda arguments=arguments: call(*arguments))  # type: ignore[misc]
+        place = striker.place
+        assert raised is None or place, repr(raised)
+        assert files.descriptors_of(path) | files.descriptors_of(tmp_path) == set(), place
+    assert number > 10
+
+
+def _fill(target: Path) -> None:
+    with files.unfinished(target, 0o600) as path:
+        path.touch()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_unfinished_file_goes_though_interrupts_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Also where the second strikes who removes it after the first."""
+    real, left = files._remove, [times]
+
+    def remove(path: Path) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise Strike
+        real(path)
+
+    monkeypatch.setattr(files, "_remove", remove)
+    with pytest.raises(Strike):
+        _fill(tmp_path / "snapshot.db")
+    assert left[0] == 0
+    wait_until(lambda: not any(tmp_path.iterdir()), "the file removed")
+
+
+def test_an_unfinished_file_may_be_interrupted_anywhere(tmp_path: Path) -> None:
+    """Nothing of it is left, at whichever bytecode."""
+    number, place = 0, "none"
+    while place:
+        number += 1
+        striker = Striker(number)
+        raised = striker.run(lambda: _fill(tmp_path / "snapshot.db"))
+        del raised
+        place = striker.place
+        assert not list(tmp_path.iterdir()), place
+    assert number > 50

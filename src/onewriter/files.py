@@ -11,16 +11,22 @@ F4  What is created is made durable in its folder, so that a loss of power canno
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import errno
 import os
 import secrets
 import stat
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Callable, Generator
+from functools import partial
+from itertools import tee
 from pathlib import Path
 from typing import cast
 
 from .errors import CannotOpen, ProgrammingError, ReadOnlyDatabase
+
+_start_new_thread = _thread.start_new_thread
 
 _FOLDER_MODE = 0o700
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -107,8 +113,10 @@ def folder_for(path: Path) -> Generator[None]:
 
 def create(path: Path, mode: int) -> bool:
     """Create an empty file with *mode* where there is none (F1, F2); return whether it was made here."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    narrow_it = partial(os.fchmod, mode=mode)
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        _with_descriptor(narrow_it, path, flags, mode)  # F1: made just now and empty, so nobody has it open
     except FileExistsError:
         return False
     except OSError as error:
@@ -116,12 +124,22 @@ def create(path: Path, mode: int) -> bool:
             msg = f"cannot create {path}: {error.strerror}"
             raise ReadOnlyDatabase(msg) from error
         raise _cannot(path, error) from error
-    try:
-        os.fchmod(descriptor, mode)
-    finally:
-        os.close(descriptor)  # F1: made just now and empty, so nobody has it open
     sync_folder(path.parent)
     return True
+
+
+def _with_descriptor(use: Callable[[int], object], path: Path, flags: int, mode: int = 0) -> None:
+    """Open *path*, call *use*, which is C to its end, with the descriptor, and close that.
+
+    All of it is one call into C, in which no signal handler runs: an interrupt that came between would leave the
+    descriptor open, or have it closed at some moment when SQLite has the file open (F1).
+    """
+    opened, again = tee(map(os.open, (path,), (flags,), (mode,)))
+    try:
+        deque(zip(map(use, opened), map(os.close, again), strict=True), maxlen=0)
+    except BaseException:
+        deque(map(os.close, again), maxlen=0)  # where it was opened, and could not be used
+        raise
 
 
 def look_at(path: Path) -> os.stat_result | None:
@@ -257,32 +275,41 @@ def _may(path: Path, mode: int) -> bool:
 def sync_folder(folder: Path) -> None:
     """Make the names in *folder* durable (F4); a file system that cannot is left to its own ways."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _with_descriptor(os.fsync, folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
 
 
 def sync_file(path: Path) -> None:
     """Make the content of the file at *path* durable. Never for a database that may be open (F1)."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _with_descriptor(os.fsync, path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 @contextlib.contextmanager
 def unfinished(target: Path, mode: int) -> Generator[Path]:
     """Yield an empty private file beside *target*, to be filled and given its name; nothing of it is left behind."""
     path = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
-    create(path, mode)
     try:
-        yield path
-    finally:
-        for each in (path, *(beside(path, side) for side in SIDES)):
-            each.unlink(missing_ok=True)
+        try:
+            create(path, mode)
+            yield path
+        finally:
+            _remove(path)
+    except BaseException:
+        try:
+            _remove(path)  # again, since an interrupt may have struck as it began
+        except BaseException:  # and another one now: nothing is called before this
+            _start_new_thread(_try_to_remove, (path,))
+            raise
+        raise
+
+
+def _try_to_remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    for each in (path, *(beside(path, side) for side in SIDES)):
+        each.unlink(missing_ok=True)
 
 
 def put_in_place(made: Path, target: Path, *, overwrite: bool) -> None:
