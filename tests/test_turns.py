@@ -9,9 +9,11 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import apsw
 import pytest
@@ -27,6 +29,9 @@ from onewriter import (
     TransactionEnded,
     WriteTimeout,
 )
+from onewriter.interactive import HeldTransaction
+from onewriter.locks import is_mine
+from onewriter.turns import Turn
 from tests.support.databases import PATIENT, Held, names, open_items, with_function
 from tests.support.steps import LIMIT_S, Call, Steps, wait_until
 from tests.support.stranger import Stranger, may_write
@@ -73,6 +78,94 @@ def test_a_statement_that_runs_past_hold_s_is_stopped(db: Database) -> None:
             tx.execute(INSERT, ("undone",))
             tx.query(endless)
     assert names(db) == []
+
+
+class _LateGate:
+    """A turn's gate that the watch comes to only when it may."""
+
+    def __init__(self, gate: threading.RLock, steps: Steps) -> None:
+        """Let the calling thread through at once, any other after the step "go"."""
+        self._gate = gate
+        self._steps = steps
+        self._first = threading.get_ident()
+
+    def __enter__(self) -> bool:
+        if threading.get_ident() != self._first:
+            self._steps.wait_for("go")
+        return self._gate.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        self._gate.release()
+
+    def release(self) -> None:
+        """Release."""
+        self._gate.release()
+
+    def _is_owned(self) -> bool:
+        return is_mine(self._gate)
+
+
+def _turn_of(block: AbstractContextManager[Transaction]) -> Turn:
+    """Return what alone shows that the watch waits for its gate."""
+    assert isinstance(block, HeldTransaction)
+    assert block._turn is not None, "not entered"
+    return block._turn
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_a_turn_that_is_due_ends_though_its_thread_is_quicker(db: Database, calls: int) -> None:
+    """Neither does another statement run nor is anything committed while the watch waits for the gate.
+
+    the block                          the watch
+    writes
+                                       hold_s is over: waits for the gate
+    writes again, or ends: is refused
+                                       hands on
+    """
+    steps = Steps()
+    block = db.transaction(hold_s=0.2)
+    tx = block.__enter__()
+    turn = _turn_of(block)
+    turn.gate = cast("threading.RLock", _LateGate(turn.gate, steps))
+    tx.execute(INSERT, ("undone",))
+    wait_until(lambda: turn.is_due, "the watch at the gate")
+    for _ in range(calls):
+        with pytest.raises(TransactionEnded, match="hold_s"):
+            tx.execute(INSERT, ("never",))
+    with pytest.raises(TransactionEnded, match="hold_s"):
+        block.__exit__(None, None, None)
+    steps.mark("go")
+    Call(lambda: db.execute(INSERT, ("other",))).result()
+    db.execute(INSERT, ("mine",))
+    assert names(db) == ["other", "mine"]
+
+
+def test_a_function_of_sql_that_calls_back_when_its_turn_is_due_is_refused(tmp_path: Path) -> None:
+    """Its own statement is running: that fails, and the turn ends after it."""
+    found: list[Callable[[], int]] = []
+    config = Config(on_connect=with_function("call_back", lambda: found[0]()))  # noqa: PLW0108 - it comes later
+    with open_items(tmp_path, config) as db:
+        block = db.transaction(hold_s=0.1)
+        tx = block.__enter__()
+        turn = _turn_of(block)
+        tx.execute(INSERT, ("undone",))
+        refused: list[str] = []
+
+        def call_back() -> int:
+            wait_until(lambda: turn.is_due, "the watch at the gate")
+            with pytest.raises(TransactionEnded, match="hold_s") as caught:
+                tx.execute(INSERT, ("never",))
+            refused.append(str(caught.value))
+            return 1
+
+        found.append(call_back)
+        with suppress(TransactionEnded):
+            tx.query("SELECT call_back()")
+        assert refused
+        with pytest.raises(TransactionEnded, match="hold_s"):
+            block.__exit__(None, None, None)
+        db.execute(INSERT, ("after",))
+        assert names(db) == ["after"]
 
 
 def test_an_error_of_the_block_is_not_hidden_by_its_limit(db: Database) -> None:

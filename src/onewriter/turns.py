@@ -3,15 +3,17 @@
 U1  A turn ends once: with its block, when it has been held too long, or after an interrupt, whichever comes first. Who
     ends it says so in ``over``, under ``gate``, and is then the only one to use the connection and to hand the role on.
 U2  The statements of an interactive transaction run under ``gate`` too; so it is never ended under a running one. That
-    is stopped first, by ``Connection.hold_until``.
+    is stopped first, by ``Connection.hold_until``. Before the watch waits for the gate, which goes to whoever comes
+    first, it says that the turn ``is_due``: so no statement runs after that one, and nothing is committed.
 U3  Nobody waits for ``gate`` while he has the line's lock.
 U4  A turn whose block was left without a word (its thread died, it was entered by hand and forgotten) ends with its
     object. It has no ``__del__``, which an interrupt could strike and be lost in each time that a turn ends well.
 
-States of ``over``, each transition made by `Gated.claim`, or as `expire` makes it:
+States of ``over``, each transition made by `Gated.claim`, or by `end_now`:
 
     ""  ──leave──> "ended"               the block is left: commit or roll back, then hand on
-    ""  ──expire──> why                  the watch: ``hold_s`` is over: roll back, hand on
+    ""  ──end_now──> why                 ``hold_s`` is over: roll back, by the watch or by the block's next call; then
+                                         the watch hands on, in `expire`
     ""  ──give_up, abort──> why          an interrupt struck `__enter__` or `leave`: a thread ends what is open
 """
 
@@ -30,9 +32,9 @@ from typing import Final, TypeVar, TypeVarTuple
 from . import clock
 from .connection import Connection
 from .errors import StatementTimeout, TransactionEnded
-from .gates import ENDED, Gated
+from .gates import ENDED, ROADS, Gated
 from .helpers import apart
-from .locks import let_go
+from .locks import is_within, let_go
 from .presence import nested
 from .requests import Idle, Request
 from .tickets import State, Ticket, fail
@@ -122,6 +124,8 @@ class Turn(Gated):
                 connection.check_own()
             return  # a forked child that came out of its parent's block: nothing here is its own
         try:
+            if self.is_due:
+                self.unless_over(self.end_now)
             if self.claim(ENDED):
                 writer.forgotten = None
                 self._end(
@@ -167,15 +171,26 @@ class Turn(Gated):
 
     def expire(self) -> None:
         """End a turn that was held too long; for the watch."""
-        writer, ticket = self.writer, self.ticket
+        self.is_due = True  # before it waits (U2)
         with self.gate:
-            if self.over:
+            if not self.over:
+                self.end_now()
+            if self.over != self.held_too_long():
                 return
-            self.over = self.held_too_long()
-            writer.forgotten = None
-            writer.connection.hold_until = clock.NEVER
-            writer.connection.rollback()
-        writer.rescue(ticket)
+        self.writer.rescue(self.ticket)
+
+    def end_now(self) -> None:
+        """Roll back since it was held too long; who calls it has the gate. The watch, which waits for it, hands on.
+
+        Raises:
+            TransactionEnded: a statement is running, and this is a call of its own function; the statement ends first.
+        """
+        if is_within(self, ROADS, 3):
+            raise TransactionEnded(self.held_too_long(), ran="rolled_back")
+        self.over = self.held_too_long()
+        self.writer.forgotten = None
+        self.writer.connection.hold_until = clock.NEVER
+        self.writer.connection.rollback()
 
     def give_up(self) -> None:
         """End it after an interrupt of `__enter__`, unless somebody does so already; on a thread of its own."""
