@@ -123,6 +123,19 @@ def test_a_close_that_was_interrupted_is_ended_by_the_collector(
     wait_until(lambda: not presence.is_open(tmp_path / "items.db"), "closed")
 
 
+def test_an_interrupt_is_heard_where_there_is_a_file_already(tmp_path: Path) -> None:
+    """What says that it exists does not take the interrupt's place."""
+    path = tmp_path / "items.db"
+    path.touch()
+    number, place = 0, "none"
+    while place:
+        number += 1
+        striker = Striker(number)
+        raised = striker.run(lambda: files.create(path, 0o600))
+        place = striker.place
+        assert isinstance(raised, Strike) is (place != ""), (place, repr(raised))
+
+
 @pytest.mark.parametrize("call", [files.create, files.sync_file, files.sync_folder])
 def test_a_file_may_be_made_and_synced_under_an_interrupt_anywhere(
     tmp_path: Path, call: Callable[..., object]
@@ -139,7 +152,7 @@ def test_a_file_may_be_made_and_synced_under_an_interrupt_anywhere(
         striker = Striker(number)
         raised = striker.run(lambda arguments=arguments: call(*arguments))  # type: ignore[misc]
         place = striker.place
-        assert raised is None or place, repr(raised)
+        assert isinstance(raised, Strike) is (place != ""), (place, repr(raised))
         assert files.descriptors_of(path) | files.descriptors_of(tmp_path) == set(), place
     assert number > 10
 

@@ -121,7 +121,8 @@ class Core:
 
     def close(self, deadline: float) -> None:
         """Close everything (O2)."""
-        self.is_closed = self.is_closing = True
+        self.is_closing = True  # first: between the two it is not closed
+        self.is_closed = True
         ended = self._readers.close(deadline)
         if self.writer is not None:
             ended = self.writer.close(deadline) and ended  # last, so that its close ends the WAL

@@ -134,10 +134,12 @@ def _with_descriptor(use: Callable[[int], object], path: Path, flags: int, mode:
     All of it is one call into C, in which no signal handler runs: an interrupt that came between would leave the
     descriptor open, or have it closed at some moment when SQLite has the file open (F1).
     """
-    opened, again = tee(map(os.open, (path,), (flags,), (mode,)))
+    paths = iter((path,))
+    opened, again = tee(map(os.open, paths, (flags,), (mode,)))
     try:
         deque(zip(map(use, opened), map(os.close, again), strict=True), maxlen=0)
     except BaseException:
+        deque(paths, maxlen=0)  # what was not opened before is not opened any more
         deque(map(os.close, again), maxlen=0)  # where it was opened, and could not be used
         raise
 

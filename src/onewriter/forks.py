@@ -29,6 +29,7 @@ from typing import Protocol
 
 from . import errands, presence, trials
 from .errors import ForkedDatabase
+from .locks import holding
 
 
 class Forkable(Protocol):
@@ -83,18 +84,20 @@ def shed_inherited(path: Path) -> None:
     Raises:
         ForkedDatabase: one of that file cannot be shed (K3), or nothing can be opened in this process (K4).
     """
-    with _lock:
-        # Asked before, since this answer is at hand, and neither needs the trial nor changes by it.
-        if _inherited and not any(handle.path == path and handle.is_engaged() for handle in _inherited):
-            _try_first(path)
-            _inherited[:] = [handle for handle in _inherited if not handle.shed()]
-        stuck = any(handle.path == path for handle in _inherited)
-    if stuck:
+    if holding(_lock, _is_stuck, path):
         msg = (
             f"cannot open {path} in this process: it was forked while a thread of its parent was writing to that file; "
             "fork before the parent opens it, or start the child with 'spawn'"
         )
         raise ForkedDatabase(msg)
+
+
+def _is_stuck(path: Path) -> bool:
+    # Asked before, since this answer is at hand, and neither needs the trial nor changes by it.
+    if _inherited and not any(handle.path == path and handle.is_engaged() for handle in _inherited):
+        _try_first(path)
+        _inherited[:] = [handle for handle in _inherited if not handle.shed()]
+    return any(handle.path == path for handle in _inherited)
 
 
 def _try_first(path: Path) -> None:

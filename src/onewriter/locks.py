@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Container
+from collections.abc import Callable, Container
 from operator import methodcaller
 from types import CodeType, FrameType
+from typing import TypeVar, TypeVarTuple
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _is_owned = methodcaller("_is_owned")  # what Python's own conditions ask a lock
 
@@ -42,6 +46,16 @@ def let_go(lock: threading.RLock) -> None:
             lock.release()
     except RuntimeError:
         pass  # it is not the calling thread's
+
+
+def holding(lock: threading.RLock, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    """Return what *call* returns, called with *lock* held; an interrupt does not leave it held."""
+    try:
+        with lock:
+            return call(*arguments)
+    except BaseException:
+        let_go(lock)
+        raise
 
 
 def is_within(owner: object, codes: Container[CodeType], outside: int) -> bool:

@@ -16,7 +16,7 @@ from .database import Database
 from .descriptors import check_alone
 from .errors import CannotOpen, MisuseError, NestedWrite, ProgrammingError
 from .handle import check_database
-from .locks import is_mine
+from .locks import holding, is_mine
 from .migrations import Migration
 from .samples import Tally
 
@@ -97,7 +97,7 @@ def _try_reader(path: Path, config: Config, durability: Durability, heard: Tally
     ).close()
 
 
-_opening = threading.RLock()  # re-entrant only so that it can be told whose it is
+_opening = threading.RLock()  # re-entrant so that it can be told whose it is, and for `holding`
 
 
 def _prepare(path: Path, config: Config, *, read_only: bool) -> None:
@@ -112,16 +112,21 @@ def _prepare(path: Path, config: Config, *, read_only: bool) -> None:
     if is_mine(_opening):
         msg = f"cannot open {path}: a signal handler or a finalizer asks for it in the middle of another opening"
         raise MisuseError(msg)
-    with _opening:  # so that no other thread has open what is created and closed here
-        if files.look_at(path) is None:
-            files.make_folder(path.parent)
-            if files.create(path, config.file_mode):
-                return
-        files.check_readable(path)
-        check_database(path, config.vfs)
-        files.check_writable(path)
-        files.narrow(path, config.file_mode)
-    _warn_of_links(path)
+    if not holding(_opening, _made_or_checked, path, config):  # so that no other thread has it open meanwhile
+        _warn_of_links(path)
+
+
+def _made_or_checked(path: Path, config: Config) -> bool:
+    """Create the file where it is missing, and return True; or see that it may be opened, and narrow it."""
+    if files.look_at(path) is None:
+        files.make_folder(path.parent)
+        if files.create(path, config.file_mode):
+            return True
+    files.check_readable(path)
+    check_database(path, config.vfs)
+    files.check_writable(path)
+    files.narrow(path, config.file_mode)
+    return False
 
 
 def _warn_of_links(path: Path) -> None:

@@ -10,6 +10,7 @@ import logging
 import sys
 import threading
 import traceback
+import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from . import errands, files
 from .errors import CannotOpen, NestedWrite
-from .locks import let_go
+from .locks import holding
 
 if TYPE_CHECKING:
     from asyncio import Task  # loaded by who uses it: half of the time that `import onewriter` takes
@@ -60,7 +61,8 @@ class Presence:
         """Begin with none; *key* is the file's, as `key_of` tells it."""
         self.key = key
         self._warned: Pending | None = None  # of whom was complained last
-        self._users: set[object] = set()  # open databases; guarded by the module's _lock
+        # Open databases; guarded by the module's _lock.
+        self._users: set[weakref.ref[object]] = set()
         self.writing: dict[int, Pending] = {}
         self.tasks: dict[Task[object], None] = {}
 
@@ -96,18 +98,20 @@ class Presence:
 
     def retain(self, user: object) -> None:
         """Note that *user* has the file open; `of` has the lock."""
-        self._users.add(user)
+        self._users.add(weakref.ref(user))
+
+    def has_users(self) -> bool:
+        """Whether anybody has the file open. Who was forgotten without a word, struck while it opened, has not."""
+        return any(user() is not None for user in self._users.copy())
 
     def release(self, user: object) -> None:
         """Note that *user* has closed the file; a second time does nothing."""
-        try:
-            with _lock:
-                self._users.discard(user)
-                if not self._users:
-                    _of_files.pop(self.key, None)
-        except BaseException:
-            let_go(_lock)
-            raise
+        holding(_lock, self._release, user)
+
+    def _release(self, user: object) -> None:
+        self._users.discard(weakref.ref(user))
+        if not self.has_users() and _of_files.get(self.key) is self:
+            del _of_files[self.key]
 
 
 _lock = threading.RLock()  # re-entrant for `let_go` alone
@@ -121,25 +125,31 @@ def of(path: Path, user: object) -> Presence:
     except OSError as error:
         msg = f"cannot open {path}: {error.strerror}"
         raise CannotOpen(msg) from error
-    key = (state.st_dev, state.st_ino)
-    with _lock:
-        presence = _of_files.setdefault(key, Presence(key))
-        presence.retain(user)
-        return presence
+    return holding(_lock, _of, (state.st_dev, state.st_ino), user)
+
+
+def _of(key: tuple[int, int], user: object) -> Presence:
+    presence = _of_files.get(key)
+    if presence is None or not presence.has_users():
+        presence = _of_files[key] = Presence(key)
+    presence.retain(user)
+    return presence
 
 
 def is_open(path: Path) -> bool:
     """Whether a database of this process has the file at *path* open."""
-    with _lock:
-        return key_of(path) in _of_files
+    found = _found(key_of(path))
+    return found is not None and found.has_users()
 
 
 def is_writing(path: Path) -> bool:
     """Whether the calling thread is writing to the file at *path*, through whichever database."""
-    key = key_of(path)
-    with _lock:
-        found = _of_files.get(key) if key is not None else None
+    found = _found(key_of(path))
     return found is not None and found.is_writing()
+
+
+def _found(key: tuple[int, int] | None) -> Presence | None:
+    return None if key is None else holding(_lock, _of_files.get, key)
 
 
 def key_of(path: Path) -> tuple[int, int] | None:

@@ -73,7 +73,9 @@ class Page:
         if not HAS_LOCKS:
             raise Unusable("this platform has no locks that tell who has them")
         files.create(side, mode)
-        self._file = io.FileIO(os.open(side, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW), "r+")
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        # C from the descriptor to the object that owns it, so that no interrupt comes between.
+        self._file = next(map(io.FileIO, map(os.open, (side,), (flags,)), ("r+",)))
         try:
             state = os.fstat(self._file.fileno())
             if not stat.S_ISREG(state.st_mode):
