@@ -43,7 +43,8 @@ def all_lent(path: Path, lent: Iterable[Lent], loan: Loan) -> ReadTimeout:
     """Return the error for *loan*, which has waited in vain: all readers of the file at *path* are *lent*."""
     now = clock.now()
     held = [f"{described(each[1])}, for {now - since(each):.3g} s" for each in lent]
-    msg = f"{path}: no reader came free in {now - loan[1]:.3g} s; all {len(held)} are held: {'; '.join(held)}"
+    who = f"all {len(held)} are held: {'; '.join(held)}" if held else "no thread was there to read in time"
+    msg = f"{path}: no reader came free in {now - loan[1]:.3g} s; {who}"
     return ReadTimeout(msg, held_by="line")
 
 

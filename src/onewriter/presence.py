@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -52,7 +52,7 @@ class Presence:
             so no lock is needed. An interrupt may leave an entry behind, and so may a thread that died, whose
             identifier comes again: what counts is whether the request is over.
         key: what tells the file from others, wherever it is moved.
-        tasks: tasks of asyncio that have a write transaction of the file open.
+        tasks: tasks of asyncio that have a write transaction of the file open, each as what returns it while it lives.
     """
 
     __slots__ = ("_users", "_warned", "key", "tasks", "writing")
@@ -64,7 +64,7 @@ class Presence:
         # Open databases; guarded by the module's _lock.
         self._users: set[weakref.ref[object]] = set()
         self.writing: dict[int, Pending] = {}
-        self.tasks: dict[Task[object], None] = {}
+        self.tasks: dict[Callable[[], Task[object] | None], None] = {}
 
     @contextmanager
     def engaged(self) -> Generator[None]:

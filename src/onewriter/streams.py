@@ -52,6 +52,8 @@ class Rows(Generic[T_co]):
         except RowMismatch as error:
             error.sql = self._sql
             raise
+        except StopIteration as error:  # it would be taken for the end of the rows
+            raise RuntimeError("the class that a row was to become raised StopIteration") from error
 
 
 @overload

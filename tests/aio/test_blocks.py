@@ -6,8 +6,11 @@ import asyncio
 import gc
 import io
 import logging
-from collections.abc import Coroutine
+import time
+import weakref
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -348,3 +351,97 @@ async def test_many_tasks_want_a_turn(tmp_path: Path) -> None:
         for each in waiting:
             await (each if isinstance(each, asyncio.Task) else asyncio.to_thread(each.result))
         assert await names(db) == ["held", *map(str, range(9))]
+
+
+@on_loop
+async def test_a_turn_that_was_over_before_its_block_began(tmp_path: Path) -> None:
+    """The loop was kept for longer than ``hold_s``: the block hears of it, and its task is outside of it then."""
+    async with await open_items(tmp_path) as db:
+        block = db.transaction(hold_s=0.01)
+        entering = asyncio.ensure_future(block.__aenter__())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        time.sleep(0.1)  # noqa: ASYNC251 - what a service should not do
+        tx = await entering
+        with pytest.raises(TransactionEnded, match="hold_s"):
+            await tx.execute(INSERT, ("late",))
+        with pytest.raises(TransactionEnded, match="hold_s"):
+            await block.__aexit__(None, None, None)
+        await db.execute(INSERT, ("one",))
+        assert await names(db) == ["one"]
+
+
+@on_loop
+async def test_a_block_does_not_keep_its_task(tmp_path: Path) -> None:
+    """A task that nobody refers to any more is destroyed, and its block ends with it."""
+    async with await open_items(tmp_path) as db:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, _context: None
+        )  # of a task that was destroyed
+
+        async def forgotten(
+            block: Callable[[], AbstractAsyncContextManager[object]],
+            future: list[asyncio.Future[None]],
+            inside: list[None],
+        ) -> None:
+            async with block() as given:
+                if isinstance(given, aio.Transaction):
+                    await given.execute(INSERT, ("undone",))
+                inside.append(None)
+                await future.pop()
+
+        blocks: list[Callable[[], AbstractAsyncContextManager[object]]] = [
+            db.transaction,
+            db.read_transaction,
+            lambda: db.stream(COUNT),
+        ]
+        for block in blocks:
+            inside: list[None] = []
+            left: list[asyncio.Future[None]] = [asyncio.get_running_loop().create_future()]
+            alive = weakref.ref(asyncio.create_task(forgotten(block, left, inside)))
+            await until(lambda inside=inside: bool(inside), "the block")  # type: ignore[misc]
+            await asyncio.sleep(0.01)
+            gc.collect()
+            await until(lambda alive=alive: alive() is None, "the task destroyed")  # type: ignore[misc]
+        await db.execute(INSERT, ("one",), timeout_s=5.0)
+        await until(lambda: db.sync.stats().readers_lent == 0, "the readers back")
+        assert await names(db) == ["one"]
+
+
+@dataclass
+class Numbered:
+    """A row."""
+
+    id: int
+
+
+def _class_that_raises(stops: type[Exception]) -> type[Numbered]:
+    @dataclass
+    class Second(Numbered):
+        def __post_init__(self) -> None:
+            if self.id == 2:
+                raise stops
+
+    return Second
+
+
+@on_loop
+async def test_a_class_that_raises_what_ends_loops(tmp_path: Path) -> None:
+    """It does not end the stream as if there were no more rows."""
+    for stops in (StopIteration, StopAsyncIteration):
+        async with await open_items(tmp_path) as db:
+            async with db.stream("SELECT 1 AS id UNION ALL SELECT 2", into=_class_that_raises(stops)) as rows:
+                assert (await anext(rows)).id == 1
+                with pytest.raises(RuntimeError, match=stops.__name__):
+                    await anext(rows)
+
+
+@on_loop
+async def test_no_time_to_wait_is_time_enough_where_nobody_is_in_the_way(tmp_path: Path) -> None:
+    """`timeout_s=0`: for reads and writes alike."""
+    async with await open_items(tmp_path) as db:
+        for _ in range(20):
+            assert await db.query(COUNT, timeout_s=0) == [(0,)]
+            async with db.read_transaction(timeout_s=0) as tx:
+                assert await tx.query(COUNT) == [(0,)]
+            await db.execute("UPDATE item SET size = 0", timeout_s=0)

@@ -252,6 +252,58 @@ async def test_a_read_that_waits_is_never_begun(tmp_path: Path) -> None:
 
 
 @on_loop
+async def test_what_was_given_up_is_kept_nowhere(tmp_path: Path) -> None:
+    """Neither its parameters nor its place among what the loop expects."""
+    async with await open_items(tmp_path) as db:
+        held = Held(db.sync)
+        free = asyncio.Event()
+        reading = [asyncio.create_task(_keep_reading(db, free)) for _ in range(2)]
+        await until(lambda: db.sync.stats().readers_lent == 2, "all readers lent")
+        box = db._desk.box()
+        expected = len(box._open)
+        tasks: list[asyncio.Task[object]] = []
+        for number in range(50):
+            tasks.append(asyncio.create_task(db.execute(INSERT, (f"never {number}",))))
+            tasks.append(asyncio.create_task(db.query(COUNT)))
+        await pending(db, 50)
+        assert len(box._open) == expected + 100
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert len(box._open) == expected
+        free.set()
+        held.let_go()
+        await asyncio.gather(*reading)
+        held.call.result()
+        await _is_sound(db)
+
+
+async def _keep_reading(db: aio.Database, free: asyncio.Event) -> None:
+    async with db.read_transaction():
+        await free.wait()
+
+
+@on_loop
+async def test_a_block_that_is_cancelled_as_it_ends_is_outside_at_once(tmp_path: Path) -> None:
+    """Cancelled again while it waits for its end: what its task does then is not taken for nested, nor is its close."""
+    async with await open_items(tmp_path) as db:
+
+        async def block() -> None:
+            try:
+                async with db.transaction() as tx:
+                    await tx.execute(INSERT, ("one",))
+                    asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess]
+            except asyncio.CancelledError:
+                await db.execute(INSERT, ("two",))
+                await db.close()
+
+        await asyncio.create_task(block())
+        assert db.closed
+    with onewriter.open(db.path) as again:
+        assert again.query("SELECT name FROM item WHERE name = 'two'") == [("two",)]
+
+
+@on_loop
 async def test_a_stream_loses_no_row_to_a_timeout(tmp_path: Path) -> None:
     """A row that was not waited for long enough comes with the next call."""
     pause = Pause()

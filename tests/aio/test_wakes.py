@@ -97,6 +97,10 @@ def test_a_loop_that_was_closed_is_not_waited_for(tmp_path: Path) -> None:
         tx.execute(INSERT, ("lost",))
         tx.after_commit(lambda: called.append(threading.current_thread().name))
 
+    def work_too(tx: onewriter.Transaction) -> None:
+        tx.execute(INSERT, ("too",))
+        tx.after_commit(lambda: called.append(threading.current_thread().name))
+
     with onewriter.open(tmp_path / "items.db", config=PATIENT, migrations=SCHEMA) as threads:
         db = aio.Database(threads)
         held = Held(threads)
@@ -111,8 +115,25 @@ def test_a_loop_that_was_closed_is_not_waited_for(tmp_path: Path) -> None:
         assert threads.query("SELECT name FROM item", into=str) == ["held", "lost"]
         assert not task.done()
         task.get_coro().close()
+        held = Held(threads, "second")
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _loop, _context: None)
+        stopped = loop.create_task(db.write(work_too))
+        loop.run_until_complete(asyncio.sleep(0))
+        held.wait_for(1)
+        held.let_go()  # the loop is stopped, and is closed when the outcome has come
+        wait_until(
+            lambda: (
+                threads.stats().pending == 0 and bool(threads.query("SELECT 1 FROM item WHERE name = 'too'"))
+            ),
+            "the commit",
+        )
+        loop.close()
         again = asyncio.new_event_loop()
+        assert again.run_until_complete(asyncio.wait_for(db.query_value("SELECT 1"), LIMIT_S)) == 1
+        wait_until(lambda: len(called) == 2, "the callback of the loop that was stopped first")
+        stopped.get_coro().close()
         assert again.run_until_complete(asyncio.wait_for(db.query_value("SELECT 1"), LIMIT_S)) == 1
         again.close()
         db.sync.close()
-        del task
+        del task, stopped

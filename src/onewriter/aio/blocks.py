@@ -41,10 +41,6 @@ class _Block(Generic[S, T]):
         """Return what the block is given."""
         raise AssertionError(session)
 
-    def _count(self, task: asyncio.Task[object] | None) -> Callable[[], object]:
-        """Tell the desk that *task* has it open; return what tells the end."""
-        raise AssertionError(task)
-
     async def __aenter__(self) -> T:
         if self._session is not None:
             raise MisuseError("the block of a transaction or stream is entered once: make another one")
@@ -55,7 +51,6 @@ class _Block(Generic[S, T]):
         except asyncio.CancelledError:
             asked.drop()
             raise
-        session.at_end = self._count(asyncio.current_task())
         given = self._given = self._open(session)
         return given
 
@@ -85,9 +80,6 @@ class WriteBlock(_Block[sync.Transaction, Transaction]):
     def _open(self, session: Session[sync.Transaction]) -> Transaction:
         return Transaction(session)
 
-    def _count(self, task: asyncio.Task[object] | None) -> Callable[[], object]:
-        return self._desk.opened(task)
-
 
 class _ReadingBlock(_Block[S, T]):
     """A read that is kept open."""
@@ -109,9 +101,6 @@ class _ReadingBlock(_Block[S, T]):
 
     def _ask(self) -> tuple[Session[S], AskedWrite | Job]:
         return self._desk.keep(self._keep, self._timeout_s, self._what, self._sql)
-
-    def _count(self, task: asyncio.Task[object] | None) -> Callable[[], object]:
-        return self._desk.reading(task)
 
 
 class ReadBlock(_ReadingBlock[sync.ReadTransaction, ReadTransaction]):

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Callable
 from contextvars import Context
 from queue import SimpleQueue
+from typing import Final
 
 from onewriter import clock, errands
 from onewriter.errors import OperationalError
@@ -21,6 +22,8 @@ from onewriter.helpers import apart
 from onewriter.locks import closed_lock, wake_up
 
 from .mailbox import Letter, Mailbox, settle
+
+HAND_OVER_S: Final = 0.05
 
 
 class Job(Letter):
@@ -45,7 +48,8 @@ class Job(Letter):
 
         Its outcome comes by *box*. *late* makes the error for a deadline that passed, given when it was asked for.
         """
-        self.until = until
+        # The way to a thread and back is not counted: whether a reader is free is for that to see.
+        self.until, self._reader_until = until + HAND_OVER_S, until
         self._work = work
         self._box = box
         self._late = late
@@ -57,6 +61,7 @@ class Job(Letter):
     def drop(self) -> None:
         """Have it broken off, or not begun."""
         self.dropped = self.broken = True
+        self._box.forget(self)
 
     def give_up(self) -> BaseException | None:
         """Have it not begun, past its deadline."""
@@ -77,7 +82,7 @@ class Job(Letter):
             return
         errands.begin(self)
         try:
-            left_s = max(0.0, self.until - clock.now())
+            left_s = max(0.0, self._reader_until - clock.now())
             if self._context is None:
                 self.value = self._work(left_s)
             else:

@@ -10,10 +10,12 @@ D3  A task that has a write transaction open, or that such a task waits for, may
 from __future__ import annotations
 
 import asyncio
+import weakref
 from _thread import get_ident
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import Context
+from functools import partial
 from typing import Any, TypeVar
 
 from onewriter import clock
@@ -26,7 +28,7 @@ from onewriter.transaction import Transaction
 from .crew import Crew, Job, begin_apart
 from .held import Held, HeldWrite, OpenRead
 from .inside import inside
-from .mailbox import Letter, Mailbox
+from .mailbox import Asker, Letter, Mailbox
 from .nesting import waits_for, waits_with_time_limit
 from .sessions import Session
 from .writes import AskedWrite, Wanted
@@ -47,7 +49,7 @@ class Desk:
         self._path = database.path
         self._readers: Readers = self._inside.readers
         self._boxes: dict[asyncio.AbstractEventLoop, Mailbox] = {}
-        self._reading: dict[asyncio.Task[Any], int] = {}  # how many reads a task has open
+        self._reading: dict[Asker, int] = {}  # how many reads a task has open
         self.crew = Crew(f"onewriter-read-{database.path.name}", self._config.readers_max)
 
     # --- writing
@@ -74,11 +76,15 @@ class Desk:
         session: Session[Transaction] = Session(box, "the transaction", breaks=False)
         work = Held(session, hold_s, config.holder_warn_s, self._path)
         asked = work.asked = HeldWrite(session, work, timeout_s, writer, box)
+        asked.asker = _weakly(asyncio.current_task(box.loop))
+        session.at_begin = partial(self._opened, asked.asker)
         self._put(asked, work, box)
         return session, asked
 
     def _put(self, asked: AskedWrite, work: Wanted, box: Mailbox) -> None:
-        task = asked.task = work.task = asyncio.current_task(box.loop)
+        task = asyncio.current_task(box.loop)
+        if asked.asker is None:  # an open transaction does not keep its task
+            asked.task = work.task = task
         if self._presence.tasks or get_ident() in self._presence.writing:
             self._check_outside_writes(task)
         assert self._background is not None, "a database for writing has it"
@@ -105,17 +111,19 @@ class Desk:
             return False
         loop = task.get_loop()
         return any(
-            each is task or (each.get_loop() is loop and waits_for(each, task))
-            for each in list(presence.tasks)
+            each is task or (each.get_loop() is loop and waits_for(each, task)) for each in self._holders()
         )
 
-    def opened(self, task: asyncio.Task[Any] | None) -> Callable[[], object]:
-        """Note that *task* has a write transaction open (D3); return what is to be called when it has ended."""
+    def _holders(self) -> list[asyncio.Task[Any]]:
+        """Return the tasks that have a write transaction of the file open."""
+        found = [each() for each in list(self._presence.tasks)]
+        return [each for each in found if each is not None]
+
+    def _opened(self, asker: Asker) -> Callable[[], object]:
+        """Note that *asker* has a write transaction open (D3); return what is to be called when it has ended."""
         tasks = self._presence.tasks
-        if task is None:
-            return int
-        tasks[task] = None
-        return lambda: tasks.pop(task, None)
+        tasks[asker] = None
+        return lambda: tasks.pop(asker, None)
 
     # --- reading
 
@@ -146,6 +154,8 @@ class Desk:
         box, until = self._for_reading(timeout_s)
         session: Session[S] = Session(box, what, breaks=True)
         job = OpenRead(session, open_, until, box, lambda since: self._readers.late(since, sql))
+        asker = job.asker = _weakly(asyncio.current_task(box.loop))
+        session.at_begin = partial(self._reads, asker)
         self._do(job, box)
         return session, job
 
@@ -154,7 +164,7 @@ class Desk:
         until = clock.deadline(timeout_s, self._config.read_timeout_s)
         task = asyncio.current_task()
         self._check_may_read(task)
-        if task is not None and self._reading.get(task, 0) >= self._config.readers_max:
+        if task is not None and self._reading.get(weakref.ref(task), 0) >= self._config.readers_max:
             msg = (
                 f"this task holds all {self._config.readers_max} readers itself and would wait for itself: read "
                 "through the transaction it has, or raise Config(readers_max=...)"
@@ -163,8 +173,9 @@ class Desk:
         return self.box(), until
 
     def _check_may_read(self, task: asyncio.Task[Any] | None) -> None:
-        tasks = list(self._presence.tasks)
-        if task is not None and any(each is task or waits_with_time_limit(each, task) for each in tasks):
+        if not self._presence.tasks or task is None:
+            return
+        if any(each is task or waits_with_time_limit(each, task) for each in self._holders()):
             msg = (
                 "this task has a write transaction of the same file open: ask that (await tx.query), which sees what "
                 "it wrote"
@@ -172,7 +183,8 @@ class Desk:
             raise NestedRead(msg)
 
     def _do(self, job: Job, box: Mailbox) -> None:
-        job.task = asyncio.current_task()
+        if job.asker is None:
+            job.task = asyncio.current_task()
         box.expect(job)
         try:
             self.crew.do(job)
@@ -181,16 +193,14 @@ class Desk:
             box.forget(job)
             raise
 
-    def reading(self, task: asyncio.Task[Any] | None) -> Callable[[], object]:
-        """Note that *task* has one more read open; return what is to be called when it has ended."""
-        if task is None:
-            return int
-        self._reading[task] = self._reading.get(task, 0) + 1
+    def _reads(self, asker: Asker) -> Callable[[], object]:
+        """Note that *asker* has one more read open; return what is to be called when it has ended."""
+        self._reading[asker] = self._reading.get(asker, 0) + 1
 
         def ended() -> None:
-            left = self._reading.pop(task, 1) - 1
+            left = self._reading.pop(asker, 1) - 1
             if left:
-                self._reading[task] = left
+                self._reading[asker] = left
 
         return ended
 
@@ -217,12 +227,13 @@ class Desk:
         if self._is_inside_a_write(task):
             msg = f"{self._path}: close() inside a write would wait for itself; leave the write first"
             raise NestedWrite(msg)
-        if task is not None and task in self._reading:
+        if task is not None and weakref.ref(task) in self._reading:
             msg = f"{self._path}: close() inside a read would wait for itself; leave the read first"
             raise NestedRead(msg)
 
     def end(self, deadline: float) -> bool:
         """End the crew, when it has done what it was asked; return whether it has by *deadline*."""
+        self._drop_closed()
         self.crew.stop()
         return self.crew.join(deadline)
 
@@ -240,7 +251,21 @@ class Desk:
         loop = asyncio.get_running_loop()
         box = self._boxes.get(loop)
         if box is None:
-            for each in [each for each in list(self._boxes) if each.is_closed()]:
-                self._boxes.pop(each, None)
+            self._drop_closed()
             box = self._boxes[loop] = Mailbox(loop)
         return box
+
+    def _drop_closed(self) -> None:
+        """Drop the mailboxes of closed loops, with what has come for them."""
+        for loop in [each for each in list(self._boxes) if each.is_closed()]:
+            box = self._boxes.pop(loop, None)
+            if box is not None:
+                box.lose()
+
+
+def _weakly(task: asyncio.Task[Any] | None) -> Asker:
+    return _nobody if task is None else weakref.ref(task)
+
+
+def _nobody() -> None:
+    """Return what stands for a callback of the loop, which is no task."""

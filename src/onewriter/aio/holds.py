@@ -59,8 +59,9 @@ class Hold:
 
     def _warn(self) -> None:
         stack = io.StringIO()
-        if self._letter.task is not None:
-            self._letter.task.print_stack(file=stack)
+        task = self._letter.who_asked
+        if task is not None:
+            task.print_stack(file=stack)
         held_s = clock.now() - self._since
         _log.warning(
             "%s: %s has held the write turn for %.3g s\n%s",

@@ -5,7 +5,8 @@ A *letter* is something that a task waits for: a write in line, a read on a thre
 M1  Letters are made, dropped and arrive on the loop's thread; what a letter says of itself is written there, but for
     its outcome, which whoever did the work writes before he puts it into the box.
 M2  Whoever has put letters into the box rings once for all of them: one ``call_soon_threadsafe``, unless one is on its
-    way. ``_rung`` is unset before the box is emptied, so that a letter put in later is rung for.
+    way. ``_rung`` is unset before the box is emptied, so that a letter put in later is rung for. An interrupt of the
+    loop may lose a ring: so one that is `_AGAIN_S` old counts no more.
 M3  A letter's task hears of it once: the outcome, a deadline that passed before it had begun, or its own cancellation.
     A cancelled letter that has not begun is never begun; of one that has begun the outcome is dropped.
 M4  One timer a loop stands for all deadlines: it comes at the earliest of them, and looks at all that are open.
@@ -17,9 +18,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from onewriter import clock
+
+Asker = Callable[[], asyncio.Task[Any] | None]
 
 
 class Letter:
@@ -28,6 +32,7 @@ class Letter:
     Attributes:
         answer: what the task awaits.
         task: the one that asked, if it was one.
+        asker: the same for a block, which does not keep its task: returns it, or None where it is gone.
         until: when it has to have begun.
         dropped: nobody waits for it any more, so that it is not begun.
         broken: what it does inside SQLite is to be broken off.
@@ -35,13 +40,19 @@ class Letter:
 
     answer: asyncio.Future[Any]
     task: asyncio.Task[object] | None = None
+    asker: Asker | None = None
     until = clock.NEVER
     dropped = broken = False
 
     @property
     def who(self) -> str:
         """The name of its task."""
-        return name_of(self.task)
+        return name_of(self.who_asked)
+
+    @property
+    def who_asked(self) -> asyncio.Task[Any] | None:
+        """Its task, if there is one still."""
+        return self.task if self.asker is None else self.asker()
 
     def arrive(self) -> None:
         """Give the outcome to the task; on the loop's thread."""
@@ -59,6 +70,9 @@ class Letter:
         return None
 
 
+_AGAIN_S: Final = 0.05
+
+
 class Mailbox:
     """The box of one loop."""
 
@@ -69,7 +83,7 @@ class Mailbox:
         self.put = (
             self._letters.append
         )  # any thread puts what has its outcome into the box by one call into C
-        self._rung = False  # see M2
+        self._rung, self._rung_at = False, 0.0  # see M2
         # On the loop's thread alone: those that have not arrived, and the timer for their deadlines.
         self._open: dict[Letter, None] = {}
         self._looks_at = clock.NEVER
@@ -123,15 +137,17 @@ class Mailbox:
 
     def ring(self) -> None:
         """Have the loop look into the box soon (M2)."""
-        if self._rung:
+        now = clock.now()
+        if self._rung and now < self._rung_at + _AGAIN_S and not self.loop.is_closed():
             return
-        self._rung = True
+        self._rung, self._rung_at = True, now
         try:
             self.loop.call_soon_threadsafe(self._deliver)
         except RuntimeError:  # it is closed
-            self._lose()
+            self.lose()
 
-    def _lose(self) -> None:
+    def lose(self) -> None:
+        """Do what is to be done though the loop is closed (M5)."""
         letters = self._letters
         while letters:
             try:

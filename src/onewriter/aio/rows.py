@@ -35,6 +35,9 @@ class _Group:
                 self.rows.append(row)
                 if len(self.rows) >= GROUP_MAX or clock.now() >= until:
                     return
+        except StopAsyncIteration as error:  # it would be taken for the end of the rows
+            self.end = RuntimeError("the class that a row was to become raised StopAsyncIteration")
+            self.end.__cause__ = error
         except Exception as error:  # noqa: BLE001 - it comes after the rows before it
             self.end = error
         else:

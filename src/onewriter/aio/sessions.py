@@ -110,11 +110,14 @@ class Part(Generic[T]):
 class _Opened(Letter):
     """News that the thread has it open."""
 
-    def __init__(self, letter: Letter) -> None:
+    def __init__(self, session: Session[Any], letter: Letter) -> None:
+        self._session = session
         self._letter = letter
 
     def arrive(self) -> None:
-        settle(self._letter.answer, None, None)
+        if not self._letter.answer.done():  # its task may have left meanwhile
+            self._session.opened()
+            self._letter.answer.set_result(None)
 
 
 class Session(Generic[S]):
@@ -122,10 +125,12 @@ class Session(Generic[S]):
 
     Attributes:
         commits: whether it is to be committed, once it is left.
-        at_end: called once, when it has ended, or nobody has it any more.
+        at_begin: called when it is open, and returns what is called once: when it was left, has ended, or nobody has it
+            any more.
     """
 
-    at_end: Callable[[], object] = int
+    at_begin: Callable[[], Callable[[], object]] | None = None
+    _at_end: Callable[[], object] = int
 
     commits = False
     _over = ""  # why no call is served any more
@@ -235,12 +240,18 @@ class Session(Generic[S]):
                 raise self._refusal() from self._ending
             return
         self._is_left, self.commits = True, commit
+        self._tell_end()  # from here on the block waits for nothing of its own
         self._outcome = self.box.loop.create_future()
         if not commit:
             for call in self._unserved:
                 call.dropped = call.broken = True  # S4
         self._calls.put(None)
         await self._outcome
+
+    def opened(self) -> None:
+        """Take note that the thread has it open."""
+        if self.at_begin is not None:
+            self._at_end = self.at_begin()
 
     def ended(self, error: BaseException | None) -> None:
         """Take note that the thread has ended it, with *error*."""
@@ -270,7 +281,7 @@ class Session(Generic[S]):
         self._tell_end()
 
     def _tell_end(self) -> None:
-        at_end, self.at_end = self.at_end, int
+        at_end, self._at_end = self._at_end, int
         at_end()
 
     def check(self) -> None:
@@ -295,7 +306,7 @@ class Session(Generic[S]):
         Raises:
             TransactionEnded: it was open for longer than *hold* allows (S3).
         """
-        self._tell(_Opened(letter))
+        self._tell(_Opened(self, letter))
         errands.begin(letter)
         while self._serve_one(source, letter, hold):
             pass

@@ -46,7 +46,7 @@ class AskedWrite(Letter, Ticket[Request]):
         super().__init__(work, timeout_s, portable=False, alone=alone)
         self._wanted = work
         self.until = self.deadline
-        self.box = box
+        self.box = self._mailbox = box
         self._writer = writer
         self.path = writer.path
 
@@ -70,6 +70,7 @@ class AskedWrite(Letter, Ticket[Request]):
     def drop(self) -> None:
         """Leave the line if that can be; else it ends by itself (A1, A2)."""
         self.dropped = self._wanted.dropped = True
+        self._mailbox.forget(self)
         self._writer.withdraw(self)
 
     def give_up(self) -> BaseException | None:
