@@ -185,18 +185,19 @@ def test_a_lone_write_may_be_interrupted_anywhere(db: Database, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["execute", "execute_many", "write", "block"])
-def test_a_write_in_line_may_be_interrupted_anywhere(db: Database, name: str) -> None:
-    """Each kind of call at each bytecode, with others before it and behind it in the same commit."""
+def test_a_write_in_line_may_be_interrupted_anywhere(db: Database, name: str, seed: int) -> None:
+    """Each kind of call with others before it and behind it in the same commit: every third bytecode, as below."""
     call, mine, own = CALLS[name]
-    assert _strike_everywhere(db, lambda: call(db), mine, others=True, own=own) > 100
+    places = range(1 + seed % 3, BYTECODES_MAX, 3)
+    assert _strike_everywhere(db, lambda: call(db), mine, others=True, own=own, places=places) > 100
     assert db.check() == []
 
 
 @pytest.mark.parametrize("name", ["alone", "raises", "loses"])
 def test_a_failing_write_in_line_may_be_interrupted(db: Database, name: str, seed: int) -> None:
-    """Calls that share most of their road with those above: every third bytecode, another third each run."""
+    """Calls that share most of their road with those above: every fifth bytecode, others each run."""
     call, mine, own = CALLS[name]
-    places = range(1 + seed % 3, BYTECODES_MAX, 3)
+    places = range(1 + seed % 5, BYTECODES_MAX, 5)
     assert _strike_everywhere(db, lambda: call(db), mine, others=True, own=own, places=places) > 100
 
 
@@ -204,7 +205,7 @@ def test_a_failing_write_in_line_may_be_interrupted(db: Database, name: str, see
 def test_a_signal_handler_may_raise_an_ordinary_exception(db: Database, name: str, seed: int) -> None:
     """It is neither taken for SQLite's error nor for the function's: what was committed is not run again."""
     call, mine, own = CALLS[name]
-    places = range(1 + seed % 2, BYTECODES_MAX, 2)
+    places = range(1 + seed % 5, BYTECODES_MAX, 5)
     assert (
         _strike_everywhere(db, lambda: call(db), mine, others=True, own=own, error=StrikeError, places=places)
         > 100
@@ -235,11 +236,11 @@ def test_cancelling_may_be_interrupted_anywhere(db: Database) -> None:
     assert all(future.done() for future in futures)
 
 
-def test_closing_may_be_interrupted_anywhere(tmp_path: Path) -> None:
-    """A second call closes what the first left open: nothing stays behind, and nothing hangs."""
-    number = 0
+def test_closing_may_be_interrupted_anywhere(tmp_path: Path, seed: int) -> None:
+    """A second call closes what the first left open: nothing stays behind, and nothing hangs. Every third bytecode."""
+    number = seed % 3
     while number < BYTECODES_MAX:
-        number += 1
+        number += 3
         db = open_items(tmp_path)
         db.submit(lambda _tx: None).result(LIMIT_S)
         striker = Striker(number)
@@ -332,7 +333,7 @@ def _read_block(db: Database) -> None:
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["free", "waiting"])
-def test_a_read_may_be_interrupted_anywhere(tmp_path: Path, waits: bool) -> None:
+def test_a_read_may_be_interrupted_anywhere(tmp_path: Path, waits: bool, seed: int) -> None:
     """The reader comes back clean, or its place is free: no read after it waits, and the WAL is not pinned."""
     config = Config(readers_max=1, read_timeout_s=LIMIT_S)
     with onewriter.open(tmp_path / "items.db", config=config, migrations=SCHEMA, durability="normal") as db:
@@ -345,9 +346,10 @@ def test_a_read_may_be_interrupted_anywhere(tmp_path: Path, waits: bool) -> None
             lambda: _read_wrong(db),
         )
         for call in calls:
-            number, place = 0, "none"
+            step = 3 if waits else 1  # another third each run, where each costs a thread
+            number, place = seed % step, "none"
             while place:
-                number += 1
+                number += step
                 other = Reader(db) if waits else None
                 striker = Striker(number)
                 raised = striker.run(call)

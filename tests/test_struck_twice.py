@@ -84,11 +84,14 @@ def test_an_interrupt_at_the_end_of_a_block_is_what_the_program_hears(tmp_path: 
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_an_interrupt_at_the_end_of_a_migration_is_what_the_program_hears(tmp_path: Path) -> None:
-    """`open` closes what it has opened, though the migration's turn is not given up yet; and not `NestedWrite`."""
-    number, places = 0, set[str]()
+def test_an_interrupt_at_the_end_of_a_migration_is_what_the_program_hears(tmp_path: Path, seed: int) -> None:
+    """`open` closes what it has opened, though the migration's turn is not given up yet; and not `NestedWrite`.
+
+    Every fourth bytecode, others each run.
+    """
+    number, places = seed % 4, set[str]()
     while True:
-        number += 1
+        number += 4
         path = tmp_path / f"{number}.db"
         striker = Striker(number, within=("Turn.__exit__", "Turn.leave", "HeldTransaction.__exit__"))
         raised = striker.run(partial(onewriter.open, path, migrations=SCHEMA, durability="normal"))
@@ -100,7 +103,7 @@ def test_an_interrupt_at_the_end_of_a_migration_is_what_the_program_hears(tmp_pa
         gc.collect()
         wait_until(lambda path=path: not presence.is_open(path), "closed")  # type: ignore[misc]
     gc.collect()  # the one that was opened
-    assert len(places) > 20
+    assert len(places) > 5
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -61,7 +61,6 @@ SUBMITTED = (
     Case(("dropped",)),
     Case(("asked", "execute")),
     Case(("asked", "close")),
-    Case(("dropped", "execute")),
 )
 STRUCK = (
     *(Case((kind,), main=0, strike=True) for kind in ("write", "execute", "alone", "turn", "loses")),
@@ -100,6 +99,7 @@ def test_what_is_submitted(case: Case) -> None:
 
 def test_tasks_wait_outside_of_a_full_line(seed: int) -> None:
     """They have no thread to wait with, and come in like those that have; too many orders for a search."""
+    draw(Case(("dropped", "execute"), fine=True), seed, 300)
     for kinds in (
         ("write", "asked", "asked"),
         ("write", "dropped", "asked"),
