@@ -383,7 +383,9 @@ def test_paths_of_every_sort() -> None:
     assert back("c:\\a", PureWindowsPath) == PureWindowsPath("c:/a")
 
 
-@pytest.mark.parametrize("returned", [[], object(), Decimal(1), (1,)], ids=repr)
+@pytest.mark.parametrize(
+    "returned", [[], object(), Decimal(1), (1,)], ids=["list", "object", "Decimal", "tuple"]
+)
 def test_what_a_converter_returns_must_be_native(returned: object) -> None:
     """The error names the converter's type, and what it returned by type."""
     register(Money, to_sql=lambda money: cast("Value", returned), from_sql=Money, stored=int)
