@@ -158,8 +158,10 @@ async def delays(seconds: float) -> dict[str, float]:
             await asyncio.gather(held(), writes(500))
 
         async def closing() -> None:
-            waiting = [asyncio.create_task(db.execute(INSERT, (ROW,))) for _ in range(1000)]
-            await asyncio.sleep(0)
+            waiting: list[asyncio.Task[object]] = []
+            while len(waiting) < 1000:  # not all in one turn of the loop, which would keep it by itself
+                waiting += [asyncio.create_task(db.execute(INSERT, (ROW,))) for _ in range(50)]
+                await asyncio.sleep(0)
             await db.close()
             await asyncio.wait(waiting)
 

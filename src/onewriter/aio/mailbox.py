@@ -12,6 +12,8 @@ M3  A letter's task hears of it once: the outcome, a deadline that passed before
 M4  One timer a loop stands for all deadlines: it comes at the earliest of them, and looks at all that are open.
 M5  Where the loop is closed nobody hears; what is to be done all the same (callbacks of ``after_commit``) is done on a
     thread of the library's own.
+M6  No more than `AT_ONCE_MAX` letters arrive in one turn of the loop, since each has a task run in the next: what else
+    waits for the loop comes between.
 """
 
 from __future__ import annotations
@@ -71,6 +73,7 @@ class Letter:
 
 
 _AGAIN_S: Final = 0.05
+AT_ONCE_MAX: Final = 128
 
 
 class Mailbox:
@@ -105,14 +108,16 @@ class Mailbox:
     def _deliver(self) -> None:
         self._rung = False
         letters, waiting = self._letters, self._open
+        left = AT_ONCE_MAX
         try:
-            while letters:
+            while letters and left:
+                left -= 1
                 letter = letters.popleft()
                 waiting.pop(letter, None)
                 letter.arrive()
         finally:
-            if letters:  # a callback ended the loop
-                self.ring()
+            if letters:  # M6, or a callback ended the loop
+                self.loop.call_soon(self._deliver)
 
     def _look_by(self, at: float) -> None:
         if self._timer is not None:
