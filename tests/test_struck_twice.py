@@ -11,6 +11,7 @@ import pytest
 
 import onewriter
 from onewriter import Config, Database, files, presence
+from onewriter.connection import Connection
 from onewriter.loans import Loan
 from onewriter.readers import Readers
 from tests.support.databases import SCHEMA, open_items
@@ -196,3 +197,30 @@ def test_an_unfinished_file_may_be_interrupted_anywhere(tmp_path: Path) -> None:
         place = striker.place
         assert not list(tmp_path.iterdir()), place
     assert number > 50
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_an_interrupt_of_open_left_is_closed_though_another_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """The second strikes as the writing connection is closed: its place in the turn is given up all the same."""
+    path, close, left = tmp_path / "items.db", Connection.close, [0]
+    onewriter.open(path).close()
+
+    def begin(*_: object) -> None:
+        left[0] = times - 1
+        raise Strike
+
+    def strike(self: Connection) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise Strike
+        close(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Readers, "__init__", begin)
+        patch.setattr(Connection, "close", strike)
+        with pytest.raises(Strike):
+            onewriter.open(path)
+    side = files.beside(path, files.TURN)
+    wait_until(lambda: not files.descriptors_of(side), "the side file is closed")

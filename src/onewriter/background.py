@@ -27,7 +27,6 @@ from typing import TypeVar, cast
 
 from . import clock
 from .connection import Connection
-from .errors import WriteTimeout
 from .futures import WriteFuture
 from .helpers import Helper, apart
 from .requests import Function, Request
@@ -129,9 +128,7 @@ class Background:
         self._tell_all()
         if self._seat.earliest <= clock.now():
             for ticket in self._writer.line.expire(self._seat):
-                waited_s = clock.now() - ticket.entered_at
-                msg = f"{self._writer.path}: the submitted write's turn did not come in {waited_s:.3g} s; nothing ran"
-                ticket.error = WriteTimeout(msg, held_by="line")
+                ticket.error = self._writer.late(ticket)
                 self._seat.told.append(ticket)
             self._tell_all()
         return self._seat.earliest

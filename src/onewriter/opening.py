@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import threading
@@ -16,11 +17,13 @@ from .database import Database
 from .descriptors import check_alone
 from .errors import CannotOpen, MisuseError, NestedWrite, ProgrammingError
 from .handle import check_database
+from .helpers import apart
 from .locks import holding, is_mine
 from .migrations import Migration
 from .samples import Tally
 
 _log = logging.getLogger(__name__)
+_start_new_thread = _thread.start_new_thread
 
 
 def open(  # noqa: A001 - `onewriter.open` is what a user writes
@@ -76,9 +79,11 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
         connection.turn = contenders.join(real, config.file_mode)
         database = Database(real, config, durability, connection, heard)
     except BaseException:
-        connection.close()
-        if connection.turn is not None:
-            connection.turn.leave()
+        try:
+            _abandon(connection)
+        except BaseException:  # an interrupt struck here too: nothing is called before this
+            _start_new_thread(apart, ("rescue", _abandon, connection))
+            raise
         raise
     try:
         if checked:
@@ -87,6 +92,13 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
         database.__exit__(type(error), error, None)  # it keeps quiet of what an interrupt has left open
         raise
     return database
+
+
+def _abandon(connection: Connection) -> None:
+    """Close what was opened for a database that there will not be; a second time does nothing."""
+    connection.close()
+    if connection.turn is not None:
+        connection.turn.leave()
 
 
 def _try_reader(path: Path, config: Config, durability: Durability, heard: Tally) -> None:

@@ -41,12 +41,13 @@ class Job(Letter):
         work: Callable[[float], object],
         until: float,
         box: Mailbox,
-        late: Callable[[float], BaseException] | None = None,
+        late: Callable[[float], BaseException | None] | None = None,
         context: Context | None = None,
     ) -> None:
         """Do *work*, which is given the seconds that are left of its deadline, *until*, in *context*.
 
-        Its outcome comes by *box*. *late* makes the error for a deadline that passed, given when it was asked for.
+        Its outcome comes by *box*. *late* makes the error for a deadline that passed, given when it was asked for; None
+        where a thread is about to come to it.
         """
         # The way to a thread and back is not counted: whether a reader is free is for that to see.
         self.until, self._reader_until = until + HAND_OVER_S, until
@@ -67,8 +68,9 @@ class Job(Letter):
         """Have it not begun, past its deadline."""
         if self.has_begun or self._late is None:
             return None  # what it waits for has the same deadline, or it has none
-        self.dropped = True
-        return self._late(self._asked_at)
+        error = self._late(self._asked_at)
+        self.dropped = error is not None
+        return error
 
     def arrive(self) -> None:
         """Tell the outcome."""
@@ -136,6 +138,11 @@ class Crew:
         """
         self._jobs.put(job)
         self._hire_at_need()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether every thread that there may be is at work."""
+        return not self._vacant and not self._idle
 
     def stop(self) -> None:
         """Have each thread end when it has done what was asked for before; for any thread, a finalizer's too."""

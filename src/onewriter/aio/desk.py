@@ -139,7 +139,7 @@ class Desk:
         It is given the seconds that are left to wait for a reader; *sql* is what errors call it.
         """
         box, until = self._for_reading(timeout_s)
-        job = Job(work, until, box, lambda since: self._readers.late(since, sql), context)
+        job = Job(work, until, box, lambda since: self._late(since, sql), context)
         self._do(job, box)
         return job
 
@@ -153,11 +153,14 @@ class Desk:
         """Have what *open_* opens kept open by one of the crew; raises as `read`."""
         box, until = self._for_reading(timeout_s)
         session: Session[S] = Session(box, what, breaks=True)
-        job = OpenRead(session, open_, until, box, lambda since: self._readers.late(since, sql))
+        job = OpenRead(session, open_, until, box, lambda since: self._late(since, sql))
         asker = job.asker = _weakly(asyncio.current_task(box.loop))
         session.at_begin = partial(self._reads, asker)
         self._do(job, box)
         return session, job
+
+    def _late(self, since: float, sql: str) -> BaseException | None:
+        return self._readers.late(since, sql) if self.crew.is_busy else None
 
     def _for_reading(self, timeout_s: float | None) -> tuple[Mailbox, float]:
         self._inside.for_reading()

@@ -112,7 +112,7 @@ class OpenRead(Job):
         open_: Callable[[float], AbstractContextManager[S]],
         until: float,
         box: Mailbox,
-        late: Callable[[float], BaseException],
+        late: Callable[[float], BaseException | None],
     ) -> None:
         """Serve *session* with what *open_* opens, which is given the seconds that are left up to *until*."""
 
