@@ -40,7 +40,7 @@ from typing import NamedTuple
 import apsw
 
 import onewriter
-from bench.rounds import Call, arguments, in_turn, machine, ratio, repeat, write
+from bench.rounds import Call, arguments, in_turn, machine, numbers, ratio, repeat, write
 from onewriter import Config
 from onewriter.config import Durability
 
@@ -248,16 +248,12 @@ def _tell(what: str, seen: Round, limit: int) -> None:
     )
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(each) for each in text.split(",")]
-
-
 def main(given: list[str] | None = None) -> int:
     """Measure and print; return the exit status."""
     parser = arguments("What checkpoints cost.", rounds=5, seconds=2.0)
-    parser.add_argument("--threads", type=_numbers, default=[1, 16], help="numbers of threads that write")
-    parser.add_argument("--bytes", type=_numbers, default=[200, 65_536, MIB], help="sizes of a row")
-    parser.add_argument("--readers", type=_numbers, default=[0, 2], help="numbers of threads that read")
+    parser.add_argument("--threads", type=numbers, default=[1, 16], help="numbers of threads that write")
+    parser.add_argument("--bytes", type=numbers, default=[200, 65_536, MIB], help="sizes of a row")
+    parser.add_argument("--readers", type=numbers, default=[0, 2], help="numbers of threads that read")
     parser.add_argument("--limit-mib", type=int, help="Config.wal_bytes_max (default: 16; with --soak 64)")
     parser.add_argument("--durability", default="full", choices=("full", "normal"))
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="of each part; no comparison then")

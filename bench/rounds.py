@@ -140,6 +140,11 @@ def arguments(description: str, *, rounds: int, seconds: float) -> argparse.Argu
     return parser
 
 
+def numbers(text: str) -> list[int]:
+    """Return what an option such as "1,16,64" names."""
+    return [int(each) for each in text.split(",")]
+
+
 class Report:
     """Figures, as they come: printed, and written to a file in the end where one was named."""
 

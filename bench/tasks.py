@@ -29,7 +29,7 @@ import aiosqlite
 import anyio
 
 import onewriter
-from bench.rounds import Figure, Report, Round, arguments, figure, in_turn
+from bench.rounds import Figure, Report, Round, arguments, figure, in_turn, numbers
 from onewriter import Config
 from onewriter.config import Durability
 
@@ -200,14 +200,10 @@ async def _waits(tasks: int = 100, each: int = 300, rounds: int = 5) -> dict[str
     return {what: statistics.median(seen) for what, seen in took.items()}
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(each) for each in text.split(",")]
-
-
 def main(given: list[str] | None = None) -> int:
     """Measure and print; return the exit status."""
     parser = arguments("Small writes of many tasks.", rounds=7, seconds=1.0)
-    parser.add_argument("--tasks", type=_numbers, default=[100, 1000], help="numbers of tasks")
+    parser.add_argument("--tasks", type=numbers, default=[100, 1000], help="numbers of tasks")
     parser.add_argument("--durability", default="full", choices=("full", "normal"))
     parser.add_argument("--delay", action="store_true", help="how long the loop is kept; no comparison then")
     parser.add_argument("--events", action="store_true", help="what it costs to wait; no comparison then")

@@ -69,9 +69,6 @@ class Background:
         # Committed, and not told before their callbacks have run. Who adds looks at _waits after it, and who sets that
         # looks here after it; who takes one out tells it.
         self._untold: dict[Ticket[Request], Submitted] = {}
-        self._is_started = (
-            False  # the first thread is, so that it need not be asked for; at worst it is once more
-        )
         self._waits = False  # the second thread waits for a future, in a callback
         name = writer.path.name
         self._runner = Helper(f"onewriter-submit-{name}", self._run, self._seat.wake, self._leave)
@@ -99,9 +96,7 @@ class Background:
         """
         seat = self._seat
         ticket.line, ticket.seat, ticket.wake = self._writer.line, seat, seat.wake
-        if not self._is_started:
-            self._runner.start()
-            self._is_started = True
+        self._runner.start()  # each time: the system may have had no thread left for it before
         self._writer.submit(ticket)
 
     def end(self, deadline: float) -> bool:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import apsw
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Connection)
 
 
 class Database(Reading):
@@ -64,10 +65,19 @@ class Database(Reading):
         """Made by `open`; all its connections count in *heard* how often SQLite said busy to them."""
         self._heard = heard
         file = presence.key_of(path)
-        connect = partial(_connect_reader, path, file, config, durability=durability, heard=heard)
+        connect = partial(
+            _connect,
+            ReadingConnection,
+            path,
+            file,
+            config,
+            durability=durability,
+            heard=heard,
+            read_only=True,
+        )
         readers = Readers(connect, config.readers_max, path)
         super().__init__(path, config, presence.of(path, readers), readers)
-        self._connect = partial(_connect, path, file, config, durability=durability, heard=heard)
+        self._connect = partial(_connect, Connection, path, file, config, durability=durability, heard=heard)
         connect_writer = partial(self._connect, read_only=False)
         self._core = Core(path, self._presence, self._readers, connection, config, connect=connect_writer)
         self._live = self._core.writer  # None once it must not be used: what a call asks first
@@ -334,6 +344,8 @@ class Database(Reading):
         return writer.perform(request, timeout_s, portable=portable, alone=alone)
 
     def _for_writing(self) -> Writer:
+        if self._live is not None:
+            return self._live
         self._check_usable()
         if self._core.writer is None:
             msg = f"{self.path} was opened with read_only=True"
@@ -355,22 +367,8 @@ class Database(Reading):
         return self._core.disown()
 
 
-def _connect_reader(
-    path: Path,
-    file: tuple[int, int] | None,
-    config: Config,
-    deadline: float,
-    *,
-    durability: Durability,
-    heard: Tally,
-) -> ReadingConnection:
-    presence.check_still(path, file)
-    return ReadingConnection(
-        path, config=config, durability=durability, read_only=True, deadline=deadline, heard=heard
-    )
-
-
 def _connect(
+    kind: type[C],
     path: Path,
     file: tuple[int, int] | None,
     config: Config,
@@ -379,8 +377,8 @@ def _connect(
     durability: Durability,
     heard: Tally,
     read_only: bool,
-) -> Connection:
+) -> C:
     presence.check_still(path, file)
-    return Connection(
+    return kind(
         path, config=config, durability=durability, read_only=read_only, deadline=deadline, heard=heard
     )

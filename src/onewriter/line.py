@@ -249,13 +249,9 @@ class Line(Generic[W]):
         """Tell each of *tickets* its outcome, in order; for the holder of the role only (L3)."""
         with self._lock:
             for ticket in tickets:
-                seat = ticket.seat
-                if seat is None:
-                    tell(ticket, _DONE)
-                elif ticket.state is not _DONE:
-                    seat.told.append(ticket)
-                    ticket.state = _DONE
-                    wake_up(seat.wake)
+                if ticket.seat is not None and ticket.state is not _DONE:
+                    ticket.seat.told.append(ticket)
+                tell(ticket, _DONE)  # a second time too: an interrupt may have struck before it (L7)
 
     def put_back(self, tickets: Iterable[Ticket[W]], deadline: float) -> None:
         """Put *tickets* before all others, in their order, each alone from now on; for the holder of the role only.

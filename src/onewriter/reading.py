@@ -255,9 +255,7 @@ class Reading:
                 raise
         except BaseException:
             try:
-                self._readers.end(
-                    loan
-                )  # again, since an interrupt may have struck as it began (`readers`, R8)
+                self._readers.end(loan)  # again: an interrupt may have struck as it began (`readers`, R8)
             except BaseException:  # and another one now: nothing is called before the rescue
                 self._readers.given_up = loan
                 _start_new_thread(apart, ("rescue", self._readers.rescue, loan))

@@ -91,3 +91,21 @@ def insert(name: str) -> Callable[[onewriter.Transaction], str]:
         return name
 
     return work
+
+
+async def is_sound(db: aio.Database) -> None:
+    """See that nothing is left in line or lent, and that everybody can write and read at once."""
+    await until(lambda: db.sync.stats().pending == 0, "an empty line")
+    assert await db.execute("UPDATE item SET size = 0 WHERE 0", timeout_s=5.0)
+    async with db.transaction(timeout_s=5.0) as tx:
+        await tx.query(COUNT)
+    readers = db.config.readers_max
+    async with asyncio.TaskGroup() as group:  # as many at once as there are
+        for _ in range(readers):
+            group.create_task(_read(db))
+    await until(lambda: db.sync.stats().readers_lent == 0, "all readers back")
+
+
+async def _read(db: aio.Database) -> None:
+    async with db.read_transaction(timeout_s=5.0) as tx:
+        await tx.query(COUNT)

@@ -1,28 +1,22 @@
-"""Transactions, snapshots and streams that a task keeps open: what they do, how long they last, how they end."""
+"""Transactions, snapshots and streams that a task keeps open: what they do, and what they wait for."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import io
-import logging
-import time
-import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-import onewriter
 from onewriter import (
     Config,
     DataError,
     IntegrityError,
     ReadTimeout,
     RowMismatch,
-    StatementTimeout,
     TransactionEnded,
     WriteTimeout,
     aio,
@@ -30,10 +24,7 @@ from onewriter import (
 from onewriter.aio.rows import GROUP_MAX
 from tests.aio.loops import COUNT, INSERT, names, on_loop, open_items, pending, until
 from tests.support.databases import Held, with_function
-from tests.support.steps import Call, wait_until
-
-NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i FROM n"
-ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+from tests.support.steps import Call
 
 
 @on_loop
@@ -186,69 +177,6 @@ async def test_a_full_line_is_waited_for_outside(tmp_path: Path) -> None:
 
 
 @on_loop
-async def test_a_transaction_is_held_for_so_long(tmp_path: Path) -> None:
-    """Between two calls, and inside a statement; then it is rolled back, and the turn is free."""
-    async with await open_items(tmp_path) as db:
-        with pytest.raises(TransactionEnded, match="hold_s"):
-            async with db.transaction(hold_s=0.02) as tx:
-                await tx.execute(INSERT, ("undone",))
-                await _others_write(db)
-                with pytest.raises(TransactionEnded, match="hold_s") as caught:
-                    await tx.execute(INSERT, ("late",))
-                assert caught.value.ran == "rolled_back"
-        with pytest.raises(TransactionEnded, match="hold_s"):
-            async with db.transaction(hold_s=0.02) as tx:
-                await tx.query(ENDLESS)
-        with pytest.raises(LookupError):  # what leaves without a commit is told nothing of it
-            async with db.transaction(hold_s=0.02) as tx:
-                await _others_write(db)
-                raise LookupError
-        assert await names(db) == []
-
-
-async def _others_write(db: aio.Database) -> None:
-    """Wait until another task can write."""
-    await asyncio.create_task(_write(db))
-
-
-async def _write(db: aio.Database) -> None:
-    await asyncio.sleep(0.001)
-    await asyncio.to_thread(db.sync.execute, "UPDATE item SET size = 0 WHERE 0")
-
-
-@on_loop
-async def test_a_long_turn_is_logged_with_the_tasks_stack(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Once: the task's name, and where it is."""
-    async with await open_items(tmp_path, Config(holder_warn_s=0.02)) as db:
-
-        async def dawdles() -> None:
-            async with db.transaction() as tx:
-                await until(lambda: bool(caplog.records), "the warning")
-                await tx.query(COUNT)
-
-        with caplog.at_level(logging.WARNING, "onewriter"):
-            await asyncio.create_task(dawdles(), name="the dawdler")
-            await asyncio.sleep(0.05)
-    assert len(caplog.records) == 1
-    assert "the dawdler has held the write turn" in caplog.text
-    assert "dawdles" in caplog.text
-
-
-@on_loop
-async def test_a_read_that_grows_old_is_ended(tmp_path: Path) -> None:
-    """The block's next call says why; its reader comes back."""
-    async with await open_items(tmp_path, Config(reader_age_max_s=0.05)) as db:
-        async with db.read_transaction() as tx:
-            await tx.query(COUNT)
-            await asyncio.sleep(0.2)
-            with pytest.raises(StatementTimeout, match="reader_age_max_s"):
-                await tx.query(COUNT)
-        assert (await db.stats()).readers_lent == 0
-
-
-@on_loop
 async def test_a_stream_is_read_as_it_is_taken(tmp_path: Path) -> None:
     """No more than a group is fetched before it is asked for; an error comes after the rows before it."""
     made: list[int] = []
@@ -277,57 +205,6 @@ async def test_a_stream_is_read_as_it_is_taken(tmp_path: Path) -> None:
 
 
 @on_loop
-async def test_a_forgotten_block_ends_with_its_object(tmp_path: Path) -> None:
-    """Entered by hand and dropped: the turn and the readers are free again."""
-    async with await open_items(tmp_path) as db:
-        tx = await db.transaction().__aenter__()
-        await tx.execute(INSERT, ("undone",))
-        del tx
-        gc.collect()
-        read = await db.read_transaction().__aenter__()
-        rows = await db.stream(NUMBERS, (10,)).__aenter__()
-        assert await anext(rows) == (1,)
-        del read, rows
-        gc.collect()
-        await until(lambda: db.sync.stats().readers_lent == 0, "the readers back")
-        await db.execute(INSERT, ("one",))
-        assert await names(db) == ["one"]
-
-
-def test_a_loop_that_ends_in_the_middle_of_a_block(tmp_path: Path) -> None:
-    """Its task is cancelled by `asyncio.run`, or destroyed with a loop that somebody closed: the turn is free."""
-    with onewriter.open(tmp_path / "a.db") as threads:
-        threads.execute("CREATE TABLE t (a)")
-        db = aio.Database(threads)
-
-        async def block(opened: asyncio.Event) -> None:
-            async with db.transaction() as tx:
-                await tx.execute("INSERT INTO t VALUES (1)")
-                opened.set()
-                await asyncio.sleep(60)
-
-        async def main() -> asyncio.Task[None]:
-            opened = asyncio.Event()
-            task = asyncio.create_task(block(opened))
-            await opened.wait()
-            return task
-
-        asyncio.run(main())
-        assert threads.execute("INSERT INTO t VALUES (2)", timeout_s=5.0).changes == 1
-        loop = asyncio.new_event_loop()
-        task = loop.run_until_complete(main())
-        loop.close()
-        task.get_coro().close()  # as the collector would
-        assert threads.execute("INSERT INTO t VALUES (3)", timeout_s=5.0).changes == 1
-        assert threads.query("SELECT a FROM t", into=int) == [2, 3]
-        wait_until(lambda: not threads._presence.tasks, "nobody is said to have a transaction")
-        del task
-        loop = asyncio.new_event_loop()
-        loop.run_until_complete(db.close())
-        loop.close()
-
-
-@on_loop
 async def test_many_tasks_want_a_turn(tmp_path: Path) -> None:
     """Transactions of tasks, functions of threads and statements, in the order of their coming."""
     async with await open_items(tmp_path) as db:
@@ -351,61 +228,6 @@ async def test_many_tasks_want_a_turn(tmp_path: Path) -> None:
         for each in waiting:
             await (each if isinstance(each, asyncio.Task) else asyncio.to_thread(each.result))
         assert await names(db) == ["held", *map(str, range(9))]
-
-
-@on_loop
-async def test_a_turn_that_was_over_before_its_block_began(tmp_path: Path) -> None:
-    """The loop was kept for longer than ``hold_s``: the block hears of it, and its task is outside of it then."""
-    async with await open_items(tmp_path) as db:
-        block = db.transaction(hold_s=0.01)
-        entering = asyncio.ensure_future(block.__aenter__())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        time.sleep(0.1)  # noqa: ASYNC251 - what a service should not do
-        tx = await entering
-        with pytest.raises(TransactionEnded, match="hold_s"):
-            await tx.execute(INSERT, ("late",))
-        with pytest.raises(TransactionEnded, match="hold_s"):
-            await block.__aexit__(None, None, None)
-        await db.execute(INSERT, ("one",))
-        assert await names(db) == ["one"]
-
-
-@on_loop
-async def test_a_block_does_not_keep_its_task(tmp_path: Path) -> None:
-    """A task that nobody refers to any more is destroyed, and its block ends with it."""
-    async with await open_items(tmp_path) as db:
-        asyncio.get_running_loop().set_exception_handler(
-            lambda _loop, _context: None
-        )  # of a task that was destroyed
-
-        async def forgotten(
-            block: Callable[[], AbstractAsyncContextManager[object]],
-            future: list[asyncio.Future[None]],
-            inside: list[None],
-        ) -> None:
-            async with block() as given:
-                if isinstance(given, aio.Transaction):
-                    await given.execute(INSERT, ("undone",))
-                inside.append(None)
-                await future.pop()
-
-        blocks: list[Callable[[], AbstractAsyncContextManager[object]]] = [
-            db.transaction,
-            db.read_transaction,
-            lambda: db.stream(COUNT),
-        ]
-        for block in blocks:
-            inside: list[None] = []
-            left: list[asyncio.Future[None]] = [asyncio.get_running_loop().create_future()]
-            alive = weakref.ref(asyncio.create_task(forgotten(block, left, inside)))
-            await until(lambda inside=inside: bool(inside), "the block")  # type: ignore[misc]
-            await asyncio.sleep(0.01)
-            gc.collect()
-            await until(lambda alive=alive: alive() is None, "the task destroyed")  # type: ignore[misc]
-        await db.execute(INSERT, ("one",), timeout_s=5.0)
-        await until(lambda: db.sync.stats().readers_lent == 0, "the readers back")
-        assert await names(db) == ["one"]
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,11 +10,9 @@ import pytest
 
 import onewriter
 from onewriter import Config, Migration, aio, presence
-from tests.aio.loops import COUNT, INSERT, insert, names, on_loop, open_items, pending, until
+from tests.aio.loops import COUNT, INSERT, insert, is_sound, names, on_loop, open_items, pending, until
 from tests.support.databases import Held, Pause
 from tests.support.steps import LIMIT_S, Steps
-
-CANCELLATIONS = 10_000
 
 
 async def _cancelled(task: asyncio.Task[object]) -> None:
@@ -23,24 +20,6 @@ async def _cancelled(task: asyncio.Task[object]) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, LIMIT_S)
-
-
-async def _is_sound(db: aio.Database) -> None:
-    """See that nothing is left in line or lent, and that everybody can write and read at once."""
-    await until(lambda: db.sync.stats().pending == 0, "an empty line")
-    assert await db.execute("UPDATE item SET size = 0 WHERE 0", timeout_s=5.0)
-    async with db.transaction(timeout_s=5.0) as tx:
-        await tx.query(COUNT)
-    readers = db.config.readers_max
-    async with asyncio.TaskGroup() as group:  # as many at once as there are
-        for _ in range(readers):
-            group.create_task(_read(db))
-    await until(lambda: db.sync.stats().readers_lent == 0, "all readers back")
-
-
-async def _read(db: aio.Database) -> None:
-    async with db.read_transaction(timeout_s=5.0) as tx:
-        await tx.query(COUNT)
 
 
 @on_loop
@@ -65,7 +44,7 @@ async def test_a_write_that_waits_never_runs(tmp_path: Path) -> None:
         assert (await db.stats()).pending == 0
         held.let_go()
         held.call.result()
-        await _is_sound(db)
+        await is_sound(db)
         assert await names(db) == ["held"]
 
 
@@ -109,7 +88,7 @@ async def test_a_function_that_has_begun_ends_by_itself(tmp_path: Path) -> None:
         pause.steps.mark("go")
         await until(lambda: called == ["called"], "the callback")
         assert await names(db) == ["begun"]
-        await _is_sound(db)
+        await is_sound(db)
 
 
 @on_loop
@@ -151,7 +130,7 @@ async def test_a_transaction_is_rolled_back_wherever_it_is(tmp_path: Path) -> No
             await opened.wait()
             await asyncio.sleep(0.01)
             await _cancelled(task)
-            await _is_sound(db)
+            await is_sound(db)
         assert await names(db) == []
 
 
@@ -226,7 +205,7 @@ async def test_a_read_is_broken_off_and_its_reader_clean(tmp_path: Path) -> None
             await until(lambda: db.sync.stats().readers_lent == 1, "it reads")
             await asyncio.sleep(0.01)
             await _cancelled(task)
-            await _is_sound(db)
+            await is_sound(db)
 
 
 async def _awaited(call: Callable[[], Awaitable[object]]) -> object:
@@ -247,7 +226,7 @@ async def test_a_read_that_waits_is_never_begun(tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
             await _cancelled(task)
             assert (await one.query(COUNT), await two.query(COUNT)) == ([(0,)], [(0,)])
-        await _is_sound(db)
+        await is_sound(db)
         assert began == []
 
 
@@ -275,7 +254,7 @@ async def test_what_was_given_up_is_kept_nowhere(tmp_path: Path) -> None:
         held.let_go()
         await asyncio.gather(*reading)
         held.call.result()
-        await _is_sound(db)
+        await is_sound(db)
 
 
 async def _keep_reading(db: aio.Database, free: asyncio.Event) -> None:
@@ -341,114 +320,3 @@ async def test_opening_that_is_given_up_closes_again(tmp_path: Path) -> None:
     await until(lambda: not presence.is_open(path), "it is closed again")
     async with await aio.open(path) as db:
         assert await db.schema_version() == 1
-
-
-class Oracle:
-    """What became of each key, and whether the file agrees."""
-
-    def __init__(self) -> None:
-        """Begin with nothing asked."""
-        self.acknowledged: set[str] = set()
-        self.parts: dict[str, int] = {}  # by key, how many rows it has if it has any
-        self.cancelled = 0
-
-    def judge(self, there: list[str]) -> None:
-        """Compare with the names in the file, each ``key/part``."""
-        found: dict[str, int] = {}
-        for name in there:
-            key = name.partition("/")[0]
-            found[key] = found.get(key, 0) + 1
-        assert self.acknowledged <= found.keys(), "an acknowledged write is lost"
-        for key, number in found.items():
-            assert number == self.parts[key], f"{key} is half-done: {number} of {self.parts[key]}"
-
-
-async def _many(db: aio.Database, rows: list[tuple[str]]) -> None:
-    await db.execute_many(INSERT, rows)
-
-
-async def _function(db: aio.Database, rows: list[tuple[str]]) -> None:
-    def work(tx: onewriter.Transaction) -> None:
-        for row in rows:
-            tx.execute(INSERT, row)
-
-    await db.write(work)
-
-
-async def _block(db: aio.Database, rows: list[tuple[str]]) -> None:
-    async with db.transaction() as tx:
-        for row in rows:
-            await tx.execute(INSERT, row)
-
-
-async def _savepoint(db: aio.Database, rows: list[tuple[str]]) -> None:
-    async with db.transaction() as tx, tx.savepoint():
-        for row in rows:
-            await tx.execute(INSERT, row)
-        async with tx.stream("SELECT name FROM item LIMIT 3") as stream:
-            async for _ in stream:
-                pass
-
-
-async def _hurried(db: aio.Database, rows: list[tuple[str]]) -> None:
-    async with asyncio.timeout(random.Random(rows[0][0]).random() * 0.003):
-        await db.execute_many(INSERT, rows)
-
-
-WRITES = (_many, _function, _block, _savepoint, _hurried)
-
-
-async def _one(db: aio.Database, key: str, kind: int, oracle: Oracle) -> None:
-    if kind >= 15:
-        await _some_read(db, kind)
-        return
-    rows = [(f"{key}/{part}",) for part in range(1 + kind % 3)]
-    oracle.parts[key] = len(rows)
-    await WRITES[kind // 3](db, rows)
-    oracle.acknowledged.add(key)
-
-
-async def _some_read(db: aio.Database, kind: int) -> None:
-    if kind == 15:
-        await db.query(COUNT)
-    elif kind == 16:
-        async with db.read_transaction() as tx:
-            await tx.query(COUNT)
-            await tx.query(COUNT)
-    elif kind == 17:
-        async with db.stream("SELECT name FROM item LIMIT 500") as rows:
-            async for _ in rows:
-                pass
-    else:
-        await db.read(lambda tx: tx.query(COUNT))
-
-
-@on_loop
-async def test_ten_thousand_random_cancellations(tmp_path: Path, seed: int) -> None:
-    """The database is open, its line empty, its readers back, and the file is what the oracle knows."""
-    dice = random.Random(seed)
-    oracle = Oracle()
-    config = Config(readers_max=3, pending_max=8)
-    async with await open_items(tmp_path, config) as db:
-        number = 0
-        while oracle.cancelled < CANCELLATIONS:
-            tasks: list[asyncio.Task[None]] = []
-            for _ in range(24):
-                number += 1
-                tasks.append(asyncio.create_task(_one(db, str(number), dice.randrange(19), oracle)))
-            for _ in range(dice.randrange(4)):
-                await asyncio.sleep(0 if dice.random() < 0.7 else dice.random() * 0.002)
-            for task in dice.sample(tasks, 20):
-                if not task.done():
-                    task.cancel()
-                if dice.random() < 0.3:
-                    await asyncio.sleep(0)
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-            oracle.cancelled += sum(isinstance(each, asyncio.CancelledError) for each in ended)
-            wrong = [
-                each for each in ended if isinstance(each, Exception) and not isinstance(each, TimeoutError)
-            ]
-            assert wrong == [], wrong[:1]
-        await _is_sound(db)
-        oracle.judge(await names(db))
-        assert await db.check() == []

@@ -21,17 +21,16 @@ from onewriter.errors import OperationalError
 from onewriter.helpers import apart
 from onewriter.locks import closed_lock, wake_up
 
-from .mailbox import Letter, Mailbox, settle
+from .mailbox import Answer, Mailbox
 
 HAND_OVER_S: Final = 0.05
 
 
-class Job(Letter):
+class Job(Answer):
     """One call for a thread.
 
     Attributes:
         has_begun: a thread is at it; written by that.
-        error: what its work raised.
     """
 
     has_begun = False
@@ -56,8 +55,6 @@ class Job(Letter):
         self._late = late
         self._context = context
         self._asked_at = clock.now()
-        self.value: object = None
-        self.error: BaseException | None = None
 
     def drop(self) -> None:
         """Have it broken off, or not begun."""
@@ -71,11 +68,6 @@ class Job(Letter):
         error = self._late(self._asked_at)
         self.dropped = error is not None
         return error
-
-    def arrive(self) -> None:
-        """Tell the outcome."""
-        error, self.error = self.error, None  # no cycle through the traceback
-        settle(self.answer, self.value, error)
 
     def do(self) -> None:
         """Do it, on the calling thread, and put the outcome into the box."""
@@ -93,10 +85,8 @@ class Job(Letter):
             self.error = error
         finally:
             errands.end()
-            self._work, self._late = (
-                _done,
-                None,
-            )  # they know the database, which may be forgotten from now on (R3)
+            # They know the database, which may be forgotten from now on (R3).
+            self._work, self._late = _done, None
         self._box.put(self)
         self._box.ring()
 

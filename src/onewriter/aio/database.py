@@ -84,7 +84,7 @@ class Database(Reading):
             NestedWrite: this task has a write transaction open; use that.
         """
         asked = self._desk.write(AskedStatement(sql, params), timeout_s)
-        try:
+        try:  # as `outcome` does, which would be one coroutine more in the road of every write
             return cast("Result", await asked.answer)
         except asyncio.CancelledError:
             asked.drop()

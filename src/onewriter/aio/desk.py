@@ -5,8 +5,6 @@ D2  Each loop has its mailbox, made at its first call; those of closed loops are
 D3  A task that has a write transaction open, or that such a task waits for, may not ask for what would wait for it.
 """
 
-# pyright: reportPrivateUsage=false
-
 from __future__ import annotations
 
 import asyncio
@@ -42,7 +40,6 @@ class Desk:
     def __init__(self, database: Database) -> None:
         """Serve tasks of *database*."""
         self._inside = inside(database)
-        self._database = database
         self._background = self._inside.background
         self._presence = self._inside.presence
         self._config: Config = database.config
@@ -56,14 +53,15 @@ class Desk:
 
     def write(self, work: Wanted, timeout_s: float | None, *, alone: bool = False) -> AskedWrite:
         """Put *work* in line, for the calling task; raises as `Database.write`, but for time-outs."""
-        writer = self._database._live or self._inside.for_writing()  # noqa: SLF001 - the road of every write
+        writer = self._inside.for_writing()
         if timeout_s is None:
             timeout_s = self._config.write_timeout_s
         else:
             clock.check_duration(timeout_s)
         box = self.box()
         asked = AskedWrite(work, timeout_s, writer, box, alone=alone)
-        self._put(asked, work, box)
+        task = asked.task = work.task = asyncio.current_task(box.loop)
+        self._put(asked, box, task)
         return asked
 
     def hold(self, timeout_s: float | None, hold_s: float | None) -> tuple[Session[Transaction], HeldWrite]:
@@ -76,15 +74,13 @@ class Desk:
         session: Session[Transaction] = Session(box, "the transaction", breaks=False)
         work = Held(session, hold_s, config.holder_warn_s, self._path)
         asked = work.asked = HeldWrite(session, work, timeout_s, writer, box)
-        asked.asker = _weakly(asyncio.current_task(box.loop))
+        task = asyncio.current_task(box.loop)
+        asked.asker = _weakly(task)  # an open transaction does not keep its task
         session.at_begin = partial(self._opened, asked.asker)
-        self._put(asked, work, box)
+        self._put(asked, box, task)
         return session, asked
 
-    def _put(self, asked: AskedWrite, work: Wanted, box: Mailbox) -> None:
-        task = asyncio.current_task(box.loop)
-        if asked.asker is None:  # an open transaction does not keep its task
-            asked.task = work.task = task
+    def _put(self, asked: AskedWrite, box: Mailbox, task: asyncio.Task[Any] | None) -> None:
         if self._presence.tasks or get_ident() in self._presence.writing:
             self._check_outside_writes(task)
         assert self._background is not None, "a database for writing has it"
@@ -138,8 +134,9 @@ class Desk:
 
         It is given the seconds that are left to wait for a reader; *sql* is what errors call it.
         """
-        box, until = self._for_reading(timeout_s)
+        box, task, until = self._for_reading(timeout_s)
         job = Job(work, until, box, lambda since: self._late(since, sql), context)
+        job.task = task
         self._do(job, box)
         return job
 
@@ -151,10 +148,10 @@ class Desk:
         sql: str,
     ) -> tuple[Session[S], OpenRead]:
         """Have what *open_* opens kept open by one of the crew; raises as `read`."""
-        box, until = self._for_reading(timeout_s)
+        box, task, until = self._for_reading(timeout_s)
         session: Session[S] = Session(box, what, breaks=True)
         job = OpenRead(session, open_, until, box, lambda since: self._late(since, sql))
-        asker = job.asker = _weakly(asyncio.current_task(box.loop))
+        asker = job.asker = _weakly(task)
         session.at_begin = partial(self._reads, asker)
         self._do(job, box)
         return session, job
@@ -162,10 +159,11 @@ class Desk:
     def _late(self, since: float, sql: str) -> BaseException | None:
         return self._readers.late(since, sql) if self.crew.is_busy else None
 
-    def _for_reading(self, timeout_s: float | None) -> tuple[Mailbox, float]:
+    def _for_reading(self, timeout_s: float | None) -> tuple[Mailbox, asyncio.Task[Any] | None, float]:
         self._inside.for_reading()
         until = clock.deadline(timeout_s, self._config.read_timeout_s)
-        task = asyncio.current_task()
+        box = self.box()
+        task = asyncio.current_task(box.loop)
         self._check_may_read(task)
         if task is not None and self._reading.get(weakref.ref(task), 0) >= self._config.readers_max:
             msg = (
@@ -173,7 +171,7 @@ class Desk:
                 "through the transaction it has, or raise Config(readers_max=...)"
             )
             raise NestedRead(msg)
-        return self.box(), until
+        return box, task, until
 
     def _check_may_read(self, task: asyncio.Task[Any] | None) -> None:
         if not self._presence.tasks or task is None:
@@ -186,14 +184,11 @@ class Desk:
             raise NestedRead(msg)
 
     def _do(self, job: Job, box: Mailbox) -> None:
-        if job.asker is None:
-            job.task = asyncio.current_task()
         box.expect(job)
         try:
             self.crew.do(job)
         except BaseException:
             job.drop()
-            box.forget(job)
             raise
 
     def _reads(self, asker: Asker) -> Callable[[], object]:

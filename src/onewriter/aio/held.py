@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from onewriter import clock, errands
 from onewriter.connection import Connection
-from onewriter.requests import call_back
 from onewriter.transaction import Transaction
 from onewriter.writer import Writer
 
 from .crew import Job
 from .holds import Hold
-from .mailbox import Mailbox, settle
+from .mailbox import Mailbox
 from .sessions import RolledBack, Session
-from .writes import AskedWrite, NotWanted
+from .writes import AskedWrite, InContext, NotWanted
 
 S = TypeVar("S")
 
 
-class Held:
+class Held(InContext):
     """The request of an open transaction: the background thread is in it from its opening to its end."""
 
     lasts = True
-    dropped = False
-    task: asyncio.Task[Any] | None = None
     asked: AskedWrite  # set once, before it is put in line
 
     def __init__(self, session: Session[Transaction], hold_s: float, warn_s: float, path: Path) -> None:
@@ -40,10 +36,6 @@ class Held:
         self._hold_s = hold_s
         self._warn_s = warn_s
         self._path = path
-
-    def begin(self) -> bool:
-        """Return whether it is wanted still."""
-        return not self.dropped
 
     def run(self, connection: Connection) -> None:
         """Serve the calls of its block."""
@@ -63,11 +55,6 @@ class Held:
             raise RolledBack
         connection.check_alive()
 
-    def committed(self, path: Path) -> None:
-        """Call what was given to ``after_commit``, in the context in which the block was entered."""
-        if self.callbacks is not None:
-            self._context.run(call_back, self.callbacks, path)
-
 
 class HeldWrite(AskedWrite):
     """An open transaction in line. Its answer says that it is open."""
@@ -79,18 +66,9 @@ class HeldWrite(AskedWrite):
         super().__init__(work, timeout_s, writer, box, alone=True)
         self._session = session
 
-    def arrive(self) -> None:
-        """Take note of the end."""
-        if self.has_arrived:
-            return
-        self.has_arrived = True
-        error, self.error = self.error, None  # no cycle through the traceback
-        try:
-            if error is None and self.work.callbacks is not None:
-                self.work.committed(self.path)
-        finally:
-            self._session.ended(error)
-            settle(self.answer, None, error)
+    def _settle(self, error: BaseException | None) -> None:
+        self._session.ended(error)
+        super()._settle(error)
 
     def be_lost(self) -> None:
         """Call what is to be called, and note the end."""

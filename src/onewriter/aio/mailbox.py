@@ -72,6 +72,23 @@ class Letter:
         return None
 
 
+class Answer(Letter):
+    """A letter that has its outcome in itself.
+
+    Attributes:
+        value: what its work returned.
+        error: what its work raised.
+    """
+
+    value: object = None
+    error: BaseException | None = None
+
+    def arrive(self) -> None:
+        """Tell the outcome."""
+        error, self.error = self.error, None  # no cycle through the traceback
+        settle(self.answer, self.value, error)
+
+
 _AGAIN_S: Final = 0.05
 AT_ONCE_MAX: Final = 128
 

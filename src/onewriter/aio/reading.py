@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -205,16 +204,12 @@ class Reading:
         timeout_s: float | None,
     ) -> object:
         params = freeze(params)
-        read_timeout_s = self._sync.config.read_timeout_s if timeout_s is None else timeout_s
+        default_s = self._sync.config.read_timeout_s
 
         def work(left_s: float) -> object:
-            if timeout_s is None and left_s > read_timeout_s - _AT_ONCE_S:
+            if timeout_s is None and left_s > default_s - _AT_ONCE_S:
                 return ask(sql, params)  # the short way through the readers, which has no deadline of its own
             return ask(sql, params, timeout_s=left_s)
 
         job = self._desk.read(work, timeout_s, sql)
-        try:
-            return await job.answer
-        except asyncio.CancelledError:
-            job.drop()
-            raise
+        return await outcome(job)

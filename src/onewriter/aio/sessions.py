@@ -33,7 +33,7 @@ from onewriter.errors import Error, StatementTimeout, TransactionEnded, WrongThr
 from onewriter.gates import ENDED
 
 from .holds import Hold
-from .mailbox import Letter, Mailbox, heard, settle
+from .mailbox import Answer, Letter, Mailbox, heard, settle
 
 T = TypeVar("T")
 S = TypeVar("S")  # what the calls go through
@@ -43,44 +43,41 @@ class RolledBack(Exception):
     """Ends a write that its block does not want to be committed."""
 
 
-class Call(Letter, Generic[S]):
+class Call(Answer, Generic[S]):
     """One call of a block."""
 
     def __init__(self, session: Session[S], work: Callable[[S], object]) -> None:
         """Do *work* with what *session* has open."""
         self._session = session
         self._work = work
-        self._value: object = None
-        self._error: BaseException | None = None
 
     def do(self, source: S) -> None:
         """Do it with *source*; on the session's thread."""
         errands.begin(self)
         try:
             if not self.dropped:
-                self._value = self._work(source)
+                self.value = self._work(source)
         except BaseException as error:  # noqa: BLE001 - it is the task's
-            self._error = error
-        if self.dropped and (self._error is None or isinstance(self._error, StatementTimeout)):
+            self.error = error
+        if self.dropped and (self.error is None or isinstance(self.error, StatementTimeout)):
             # Where another task than the one that left waits for it.
-            self._error = TransactionEnded(f"{self._session.what} has ended meanwhile", ran="rolled_back")
+            self.error = TransactionEnded(f"{self._session.what} has ended meanwhile", ran="rolled_back")
         self._work = _done  # it may know the block, which ends with its object (S5)
 
     @property
     def ran_too_long(self) -> bool:
         """Whether it was interrupted."""
-        return isinstance(self._error, StatementTimeout)
+        return isinstance(self.error, StatementTimeout)
 
     def replace(self, error: Error) -> None:
         """Tell *error* instead of its own."""
-        error.__cause__ = self._error
-        self._error = error
+        error.__cause__ = self.error
+        self.error = error
 
     def arrive(self) -> None:
         """Tell the outcome."""
         self._session.served(self)
-        error, self._error = self._error, None  # no cycle through the traceback
-        settle(self.answer, self._value, error)
+        super().arrive()
 
 
 def _done(_source: object) -> object:

@@ -48,7 +48,6 @@ class AskedWrite(Letter, Ticket[Request]):
         self.until = self.deadline
         self.box = self._mailbox = box
         self._writer = writer
-        self.path = writer.path
 
     def arrive(self) -> None:
         """Call what is to be called after the commit, and tell the outcome (A3)."""
@@ -58,14 +57,17 @@ class AskedWrite(Letter, Ticket[Request]):
         error, self.error = self.error, None  # no cycle through the traceback
         try:
             if error is None and self.work.callbacks is not None:
-                self.work.committed(self.path)
+                self.work.committed(self._writer.path)
         finally:
-            settle(self.answer, self.value, error)
+            self._settle(error)
+
+    def _settle(self, error: BaseException | None) -> None:
+        settle(self.answer, self.value, error)
 
     def be_lost(self) -> None:
         """Call what is to be called after the commit, on a thread of its own."""
         if self.error is None and self.work.callbacks is not None:
-            apart("callbacks", self.work.committed, self.path)
+            apart("callbacks", self.work.committed, self._writer.path)
 
     def drop(self) -> None:
         """Leave the line if that can be; else it ends by itself (A1, A2)."""
@@ -82,7 +84,7 @@ class NotWanted(Exception):
     """Undoes the beginning of a write whose task has left while another process had the file's turn."""
 
 
-class _Asked:
+class Asked:
     """A request that is done unless its task has left (A1)."""
 
     dropped = False
@@ -93,7 +95,19 @@ class _Asked:
         return not self.dropped
 
 
-class AskedStatement(_Asked, Statement):
+class InContext(Asked):
+    """One whose callbacks are called in the context in which it was asked for (A3)."""
+
+    callbacks: list[Callable[[], object]] | None
+    _context: contextvars.Context
+
+    def committed(self, path: Path) -> None:
+        """Call what the run that was committed gave to ``after_commit``."""
+        if self.callbacks is not None:
+            self._context.run(call_back, self.callbacks, path)
+
+
+class AskedStatement(Asked, Statement):
     """One statement with its parameters."""
 
     def run(self, connection: Connection) -> object:
@@ -103,7 +117,7 @@ class AskedStatement(_Asked, Statement):
         return connection.execute(self._sql, self._params)
 
 
-class AskedStatements(_Asked, ManyStatements):
+class AskedStatements(Asked, ManyStatements):
     """One statement with many rows of parameters."""
 
     def run(self, connection: Connection) -> object:
@@ -113,7 +127,7 @@ class AskedStatements(_Asked, ManyStatements):
         return super().run(connection)
 
 
-class AskedFunction(_Asked, Function):
+class AskedFunction(InContext, Function):
     """A function, run by the background thread in the context of the task that asked."""
 
     broken = False  # once it runs, it runs to its end (A2)
@@ -137,8 +151,3 @@ class AskedFunction(_Asked, Function):
             return self._context.run(super().run, connection)
         finally:
             errands.end()
-
-    def committed(self, path: Path) -> None:
-        """Call what the run that was committed gave to ``after_commit``, in the same context."""
-        if self.callbacks is not None:
-            self._context.run(call_back, self.callbacks, path)
