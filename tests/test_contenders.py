@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ import pytest
 from onewriter import contenders, futexes, roll
 from onewriter.contenders import Contender
 from tests.support.children import forked
+from tests.support.members import Alone, take_place
 from tests.support.steps import LIMIT_S, Call, wait_until
 from tests.support.strikes import Strike, Striker
 
@@ -40,8 +42,7 @@ class Company:
 
     def join(self) -> Contender:
         """Let one more come."""
-        contender = contenders.join(self.path, 0o600)
-        assert contender is not None
+        contender = take_place(self.path)
         self.all.append(contender)
         return contender
 
@@ -427,16 +428,11 @@ def test_a_question_that_fails_does_too(
 
 def open_pages(path: Path) -> int:
     """Return how many descriptors of the side file this process has (Linux)."""
-    return len(_page_descriptors(path))
-
-
-def _page_descriptors(path: Path) -> list[int]:
-    found: list[int] = []
+    found = 0
     for descriptor in os.scandir("/proc/self/fd"):
         with suppress(OSError):  # the one that scandir had open
-            if os.readlink(descriptor.path) == f"{path}-turn":  # noqa: PTH115 - a plain text
-                found.append(int(descriptor.name))
-    return sorted(found)
+            found += os.readlink(descriptor.path) == f"{path}-turn"  # noqa: PTH115 - a plain text
+    return found
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads /proc")
@@ -523,36 +519,22 @@ def test_leaving_may_be_interrupted_anywhere(
 )  # a page that the collector closed
 @pytest.mark.parametrize("others", [0, 1])
 def test_joining_may_be_interrupted_anywhere(company: Company, others: int) -> None:
-    """What was begun is undone, but in the few moments in which a descriptor, or the whole, is just being returned."""
+    """What was begun is undone, or left by who asked for it: nothing stays."""
     rest = [company.join() for _ in range(others)]
-    lost: list[str] = []
     for number in range(1, BYTECODES_MAX):
-        joined: list[Contender | None] = []
-        striker = Striker(number)
-        raised = striker.run(lambda: joined.append(contenders.join(company.path, 0o600)))  # noqa: B023 - run here
+        member, striker = Alone(), Striker(number)
+        raised = striker.run(partial(contenders.join, company.path, 0o600, member))
         assert raised is None or isinstance(raised, Strike), striker.place
         del raised  # and with it the frames, and what they have opened
-        if _clear(rest) and striker.place:
-            lost.append(striker.place)
-        assert open_pages(company.path) in (2 * others, 2 * others + 1), striker.place
-        for descriptor in _page_descriptors(company.path)[2 * others :]:
-            lost.append(striker.place)
-            os.close(descriptor)
+        if member.turn is not None:
+            member.turn.leave()
+        assert open_pages(company.path) == 2 * others, striker.place
+        assert len(contenders._pages) == others, striker.place
+        assert [list(shared.places.values()) for shared in contenders._pages.values()] == [rest] * others
         if not striker.place:
             assert number > 100
-            assert len(lost) <= 8, lost
             return
     raise AssertionError("it never ended")
-
-
-def _clear(rest: list[Contender]) -> bool:
-    """Have all leave but *rest*; return whether there were any."""
-    others = [each for shared in list(contenders._pages.values()) for each in shared.places.values()]
-    for each in others:
-        if each not in rest:
-            each.leave()
-    assert len(contenders._pages) == bool(rest)
-    return len(others) > len(rest)
 
 
 def test_a_contended_take_may_be_interrupted_anywhere(company: Company, seed: int) -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from onewriter import Config, Database, WriteTimeout, contenders
 from onewriter.contenders import Contender
 from tests.support.children import ROOT, Child, as_nobody, child
 from tests.support.databases import Held
+from tests.support.members import take_place
 from tests.support.places import common_folder, small_disk
 from tests.support.steps import LIMIT_S, Call, Steps, wait_until
 from tests.support.stranger import Stranger
@@ -55,8 +56,7 @@ def names(db: Database) -> list[str]:
 @contextmanager
 def contender(path: Path) -> Generator[Contender]:
     """One more who may write to *path*, without a database."""
-    joined = contenders.join(path, 0o600)
-    assert joined is not None
+    joined = take_place(path)
     try:
         yield joined
     finally:
@@ -191,7 +191,7 @@ def test_another_database_of_the_process_is_its_line(tmp_path: Path, alone: bool
 def test_a_stranger_is_named_and_a_short_one_is_not_noticed(tmp_path: Path, alone: bool) -> None:
     """Past the deadline; where it lets go before, the write is made."""
     with opened(tmp_path / "a.db") as db, Stranger(db.path) as other:
-        company = None if alone else contenders.join(db.path, 0o600)
+        company = None if alone else take_place(db.path)
         other.run("BEGIN IMMEDIATE")
         error = late(lambda: db.execute(INSERT, ("late",), timeout_s=SOON_S))
         assert (error.held_by, "which is not of onewriter" in str(error)) == ("stranger", True)
@@ -205,6 +205,30 @@ def test_a_stranger_is_named_and_a_short_one_is_not_noticed(tmp_path: Path, alon
         assert names(db) == ["one"]
         if company is not None:
             company.leave()
+
+
+@pytest.mark.parametrize("held_by", ["stranger", "process"])
+def test_all_who_come_to_the_end_of_their_time_together_are_told_who_it_was(
+    tmp_path: Path, held_by: str
+) -> None:
+    """Not the first alone, which had the role: those behind it too, who have it for a moment only, or never."""
+    with ExitStack() as stack:
+        db = stack.enter_context(opened(tmp_path / "a.db"))
+        if held_by == "stranger":
+            stack.enter_context(Stranger(db.path)).run("BEGIN IMMEDIATE")
+        else:
+            stack.enter_context(child(_IN_A_BLOCK, db.path)).wait_for("holds")
+        calls = [
+            Call(call)
+            for _ in range(4)
+            for call in (
+                lambda: late(lambda: db.execute(INSERT, ("late",), timeout_s=SOON_S)),
+                lambda: late(lambda: db.write(lambda tx: tx.execute(INSERT, ("late",)), timeout_s=SOON_S)),
+                lambda: late(lambda: db.transaction(timeout_s=SOON_S).__enter__()),
+                lambda: late(db.submit(lambda tx: tx.execute(INSERT, ("late",)), timeout_s=SOON_S).result),
+            )
+        ]
+        assert [call.result().held_by for call in calls] == [held_by] * 16
 
 
 def _waits(db: Database) -> bool:
@@ -500,14 +524,13 @@ def test_a_platform_without_its_locks(tmp_path: Path) -> None:
 def test_all_places_are_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One more database writes all the same, and the next who comes when one has left has its place."""
     path = tmp_path / "a.db"
-    many = [contenders.join(path, 0o600) for _ in range(120)]
+    many = [take_place(path) for _ in range(120)]
     with opened(path) as db:
         db.execute(INSERT, ("one",))
         assert [message.rpartition(": ")[2] for message in caplog.messages] == [
             "120 databases have it open already"
         ]
         for each in many[1:]:
-            assert each is not None
             each.leave()
         with onewriter.open(path) as second:
             second.execute(INSERT, ("two",))

@@ -102,8 +102,9 @@ class Connection(Upkeep):
                 return False
         finally:
             self._guard.trusted = False
-            if self.waits_for_lock:
-                self._waited()
+            if self.waits_for_lock and self.turn is not None:
+                self.turn.note_lock(waits=False)
+        self.waits_for_lock = False  # not before: see `Handle`
         self._begun = True
         self.killed_by = None
         return True
@@ -120,13 +121,8 @@ class Connection(Upkeep):
                 error = again
             else:
                 return True
-        raise translate(error, None, ran="no") from error
-
-    def _waited(self) -> None:
-        """Note that it waits no more for the write lock, whether it has it or not."""
         self.waits_for_lock = False
-        if self.turn is not None:
-            self.turn.note_lock(waits=False)
+        raise translate(error, None, ran="no") from error
 
     def begin_read(self, deadline: float) -> bool:
         """Begin a read transaction and fix its snapshot; False where locks were in the way past *deadline*."""
@@ -193,7 +189,7 @@ class Connection(Upkeep):
         """
         if self.turn is not None:
             self.turn.give()
-        self.waits_for_lock = self.unended = False
+        self.unended = False
         self.stop_at = self.hold_until = clock.NEVER
         try:
             self._apsw.set_progress_handler(self._overdue, STEPS)

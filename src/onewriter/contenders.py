@@ -31,7 +31,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from . import files
 from .errors import Error
@@ -289,34 +289,37 @@ class Contender:
             _log.warning("the locks of the turn file fail (%s): the order among processes is SQLite's", error)
 
 
-def join(path: Path, mode: int) -> Contender | None:
-    """Take a place among the processes that write to the database at *path*.
+class Member(Protocol):
+    """What takes part in the turn: a writing connection."""
 
-    Returns None, and logs why, where there can be no turn: then SQLite's own locks alone decide who writes, and who
-    waits polls, in no order.
+    turn: Contender | None
+
+
+def join(path: Path, mode: int, member: Member) -> None:
+    """Take a place for *member* among the processes that write to the database at *path*.
+
+    ``member.turn`` is the place from the moment that there is one, so that it has an owner wherever an interrupt
+    strikes: who calls this must see to it that the place is left. It is None, and why is logged, where there can be no
+    turn: then SQLite's own locks alone decide who writes, and who waits polls, in no order.
     """
     side = files.beside(path, files.TURN)
-    contender = None
     try:
         with _lock:
-            contender = _join(side, mode)
-        return contender  # noqa: RET504 - an interrupt here finds it
+            _join(side, mode, member)
     except (OSError, ValueError, Error, Unusable) as error:
+        member.turn = None
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         _log.warning(
             "%s cannot be used, so that processes that write to the database wait in no order: %s",
             side,
             reason,
         )
-        return None
     except BaseException:
         let_go(_lock)
-        if contender is not None:
-            contender.leave()
         raise
 
 
-def _join(side: Path, mode: int) -> Contender:
+def _join(side: Path, mode: int, member: Member) -> None:
     """Take a place on the page of *side*; the caller has the lock."""
     state = files.look_at(side)
     shared = None if state is None else _pages.get((state.st_dev, state.st_ino))
@@ -328,10 +331,9 @@ def _join(side: Path, mode: int) -> Contender:
         place = next((place for place in free if shared.page.lock(PLACE_BYTE + place)), None)
         if place is None:
             raise Unusable(f"{PLACES} databases have it open already")
-        contender = shared.places[place] = Contender(shared, place)
+        member.turn = contender = shared.places[place] = Contender(shared, place)
         _pages[shared.page.key] = shared
         contender.arrive()
-        return contender
     except BaseException:
         if not before:
             _pages.pop(shared.page.key, None)

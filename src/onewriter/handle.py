@@ -106,7 +106,9 @@ class Handle:
         self.inherited = False  # in a forked child: it is the parent's
         self.heard = heard or Tally()  # how often SQLite said busy, and nobody else heard
         self.busy_until = deadline
-        self.waits_for_lock = False  # since the last `begin_write` began
+        # It waits for the write lock, or what was begun last has waited for it in vain: so that those who come to the
+        # end of their own time a moment later, before anybody has begun again, are told why.
+        self.waits_for_lock = False
         # What asks other processes before a write transaction, where there is one.
         self.turn: Contender | None = None
         self.stop_at = math.inf  # when the statement that runs is interrupted

@@ -76,7 +76,7 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
         real, config=config, durability=durability, read_only=False, deadline=deadline, heard=heard
     )
     try:
-        connection.turn = contenders.join(real, config.file_mode)
+        contenders.join(real, config.file_mode, connection)
         database = Database(real, config, durability, connection, heard)
     except BaseException:
         try:

@@ -225,7 +225,8 @@ class Writer:
 
     def late(self, ticket: Ticket[Request]) -> WriteTimeout:
         """Return the error for *ticket*, whose turn did not come in time."""
-        if self.connection.waits_for_lock or (self.turn is not None and self.turn.waits_since):
+        turn = self.turn
+        if self.connection.waits_for_lock or (turn is not None and (turn.waits_since or turn.missed)):
             return self.locked()
         waited_s = clock.now() - ticket.entered_at
         msg = f"{self.path}: the write's turn did not come in {waited_s:.3g} s; {len(self.line)} others wait"
