@@ -6,11 +6,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 import onewriter
-from onewriter import Config, Database, ProgrammingError, SnapshotError
+from onewriter import Config, Database, MisuseError, ProgrammingError, SnapshotError
+from onewriter.snapshots import Progress
 from tests.support.children import as_nobody, child
 from tests.support.modes import UMASKS, mode, umask
 from tests.support.places import common_folder, small_disk
@@ -249,6 +251,18 @@ def test_an_error_of_the_callers_progress_leaves_as_itself(
     assert caught.value is mine
     assert names(tmp_path) == {"data"}
     db.snapshot(tmp_path / "s.db")
+
+
+def test_a_progress_function_that_would_only_begin_is_refused(db: Database, tmp_path: Path) -> None:
+    """And what is no function."""
+
+    async def later(_done: int, _total: int) -> None: ...
+
+    with pytest.raises(MisuseError, match="progress takes a plain function"):
+        db.snapshot(tmp_path / "s.db", progress=later)
+    with pytest.raises(ProgrammingError, match="not int"):
+        db.snapshot(tmp_path / "s.db", progress=cast("Progress", 1))
+    assert names(tmp_path) == {"data"}
 
 
 def test_a_snapshot_that_is_not_sound_is_not_kept(tmp_path: Path) -> None:

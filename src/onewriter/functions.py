@@ -21,6 +21,11 @@ _LATER_ADVICE: Final = (
     "called: have the function start a task, or await after the write"
 )
 
+_PROGRESS_ADVICE: Final = (
+    "progress takes a plain function of the pages done and the pages in all, not a coroutine or generator function, "
+    "which would only begin when it is called: have the function start a task"
+)
+
 
 def check_function(work: object) -> None:
     """Refuse what cannot be called with a transaction, and what would only begin its work when called."""
@@ -38,6 +43,17 @@ def check_callback(callback: object) -> None:
         raise ProgrammingError(msg)
     if _is_lazy(callback):
         raise MisuseError(_LATER_ADVICE)
+
+
+def check_progress(progress: object) -> None:
+    """Refuse what cannot be called with the pages done and the pages in all, and what would only begin then."""
+    if not callable(progress):
+        msg = (
+            f"progress takes a function of the pages done and the pages in all, not {type(progress).__name__}"
+        )
+        raise ProgrammingError(msg)
+    if _is_lazy(progress):
+        raise MisuseError(_PROGRESS_ADVICE)
 
 
 def _is_lazy(work: Callable[..., object]) -> bool:

@@ -30,6 +30,7 @@ from .config import Config, check_config
 from .connection import Connection
 from .descriptors import check_alone
 from .errors import Error, ProgrammingError, ReadTimeout, SnapshotError, WriteTimeout
+from .functions import check_progress
 from .handle import check_database
 
 Progress = Callable[[int, int], object]
@@ -50,6 +51,8 @@ def make(
     Raises:
         SnapshotError: it could not be made, or is not sound; *dest* is as it was.
     """
+    if progress is not None:
+        check_progress(progress)
     try:
         with _told_as(f"cannot make the snapshot {dest!s} of {connection.path}"):
             target = files.real_path(dest)

@@ -13,7 +13,17 @@ from typing import NamedTuple
 import pytest
 
 import onewriter
-from onewriter import Config, IntegrityError, Migration, ProgrammingError, Result, RowMismatch, aio
+from onewriter import (
+    Config,
+    IntegrityError,
+    Migration,
+    MisuseError,
+    ProgrammingError,
+    Result,
+    RowMismatch,
+    aio,
+)
+from onewriter.aio.reports import Reports
 from tests.aio.loops import COUNT, INSERT, insert, names, on_loop, open_items
 from tests.support.databases import SCHEMA
 
@@ -248,3 +258,25 @@ async def test_it_is_loaded_at_its_first_use() -> None:
     assert await process.wait() == 0
     with pytest.raises(AttributeError, match="aoi"):
         getattr(onewriter, "aoi")  # noqa: B009 - a name that is not there
+
+
+@on_loop
+async def test_what_progress_raises_is_raised_by_the_snapshot(tmp_path: Path) -> None:
+    """It ends the work at the next report; where it was the last, the file is there."""
+
+    def fails(_done: int, _total: int) -> None:
+        raise LookupError("mine")
+
+    async def later(_done: int, _total: int) -> None: ...
+
+    report = Reports(fails)
+    report(1, 3)
+    await asyncio.sleep(0)
+    for done in (2, 3):
+        with pytest.raises(LookupError, match="mine"):
+            report(done, 3)
+    async with await open_items(tmp_path) as db:
+        with pytest.raises(LookupError, match="mine"):
+            await db.snapshot(tmp_path / "s.db", progress=fails)
+        with pytest.raises(MisuseError, match="progress takes a plain function"):
+            await db.snapshot(tmp_path / "t.db", progress=later)

@@ -26,6 +26,7 @@ from .blocks import WriteBlock
 from .desk import Desk
 from .mailbox import outcome
 from .reading import Reading
+from .reports import Reports
 from .transaction import Transaction
 from .writes import AskedFunction, AskedStatement, AskedStatements
 
@@ -174,13 +175,17 @@ class Database(Reading):
     ) -> Path:
         """Write the database as it is now to the file *dest*, on a thread of its own, and return its path.
 
-        *progress* is called on the event loop, with the pages done and the pages in all. See
-        `onewriter.Database.snapshot`. Cancelled, it goes on by itself.
+        *progress* is a plain function, called on the event loop with the pages done and the pages in all. What it
+        raises is raised here, and ends the snapshot if that goes on still. See `onewriter.Database.snapshot`.
+        Cancelled, it goes on by itself.
         """
-        report = None if progress is None else _on_loop(progress)
-        return await self._apart(
+        report = None if progress is None else Reports(progress)
+        path = await self._apart(
             "snapshot", lambda: self._sync.snapshot(dest, overwrite=overwrite, progress=report)
         )
+        if report is not None:
+            report.check()
+        return path
 
     async def check(self) -> list[str]:
         """Return what SQLite finds wrong with the file, empty where it is sound; on a thread of its own."""
@@ -239,13 +244,3 @@ class Database(Reading):
     async def _apart(self, name: str, work: Callable[[], T], *, writes: bool = False) -> T:
         self._desk.check_usable(writes=writes)
         return cast("T", await outcome(self._desk.apart(name, work)))
-
-
-def _on_loop(progress: Callable[[int, int], object]) -> Callable[[int, int], object]:
-    """Return what has *progress* called on the running loop."""
-    loop = asyncio.get_running_loop()
-
-    def report(done: int, total: int) -> None:
-        loop.call_soon_threadsafe(progress, done, total)
-
-    return report
