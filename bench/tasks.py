@@ -151,8 +151,12 @@ async def delays(seconds: float) -> dict[str, float]:
         async def query() -> None:
             await db.query_value(COUNT)
 
+        body = (
+            "x" * 4_000_000
+        )  # made once: four of them, made by the tasks, would keep the loop by themselves
+
         async def large() -> None:
-            await _run(lambda: db.execute(INSERT, ("x" * 4_000_000,)), 4, seconds)
+            await _run(lambda: db.execute(INSERT, (body,)), 4, seconds)
 
         async def held_and_full() -> None:
             await asyncio.gather(held(), writes(500))
@@ -172,6 +176,11 @@ async def delays(seconds: float) -> dict[str, float]:
         found["a transaction is held, the line is full"] = await _latest(seconds, held_and_full)
         found["commits of 4 MB"] = await _latest(seconds, large)
         found["close, behind 1,000 writes"] = await _latest(seconds, closing)
+        full = await onewriter.aio.open(Path(name) / "b.db", config=Config(wal_bytes_max=1 << 30))
+        await full.execute(CREATE)
+        for _ in range(20):
+            await full.execute(INSERT, (body,))
+        found["close, with up to 80 MB in the WAL"] = await _latest(0.0, full.close)
         return found
 
 

@@ -213,7 +213,7 @@ db = onewriter.open(sys.argv[1], config=onewriter.Config(vfs="slow"))
 db.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)")
 db.execute("INSERT INTO item (name) VALUES ('theirs')")
 def rule(what, kind):
-    if (what, kind) == ("written", "db"):
+    if (what, kind) == ("delete", "wal"):
         vfs.rule = None
         print("closing", flush=True)
         sys.stdin.readline()
@@ -224,10 +224,10 @@ db.close()
 
 @pytest.mark.parametrize("read_only", [False, True])
 def test_opening_waits_for_the_last_close_of_another(tmp_path: Path, heard: Steps, read_only: bool) -> None:
-    """It has the whole file while it empties the WAL, and then deletes that.
+    """It has the whole file while it deletes the WAL.
 
     this process                another process
-                                closes: is in the middle of its checkpoint
+                                closes: is about to delete the WAL
     opens, hears "busy"
                                 deletes the WAL
     is open, and finds all

@@ -14,7 +14,10 @@ C4  A pause that ended in vain is tried again when the WAL has grown by a sixtee
     keeping the WAL: then it is tried ever more rarely, until the thread moves something again. Who it is is logged
     once.
 C5  Where nothing has been written for ``QUIET_S``, the file is cut to nothing, without waiting for anybody.
-C6  Whoever closes the last connection to the file moves what is left (https://sqlite.org/wal.html#ckpt).
+C6  Whoever closes the last connection to the file moves what is left (https://sqlite.org/wal.html#ckpt). SQLite does
+    that inside the close, and APSW has the interpreter's lock meanwhile: no thread, no event loop would run for as
+    long. So where the process is the last to write, what is left is moved, and the WAL cut, before the close: by this
+    thread, or where it was never started by who closes the writing connection.
 C7  No SQLite call of the thread is under way when the process forks, not even its close: the child could not shed that
     handle.
 C8  Where a reader has let the file get long, it is cut while writes go on, by the first commit after each restart:
@@ -45,7 +48,7 @@ from .config import Config
 from .connection import Connection
 from .errors import Error
 from .helpers import Helper
-from .locks import closed_lock, wake_up
+from .locks import closed_lock, holding, wake_up
 from .upkeep import Mode
 
 _log = logging.getLogger(__name__)
@@ -113,7 +116,9 @@ class Checkpointer:
         self._complained = ""  # what was logged last, so that it is logged once
         self._small_bytes = self.pass_pages * page_bytes  # that are not worth cutting
         self._quiet_log, self._quiet_since, self._quiet_s = -1, 0.0, QUIET_S
-        self.calling = threading.Lock()  # while a call of SQLite's runs (C7)
+        # While a call of SQLite's runs (C7). Re-entrant for `holding`.
+        self.calling = threading.RLock()
+        self._is_last = False  # when it ends, the process is the last to write
         self.at_end: Callable[[], object] | None = None  # called when the connection is closed
         self._is_over = False
         self._helper = Helper(f"onewriter-checkpoint-{path.name}", self._work, leave=self._leave)
@@ -170,6 +175,12 @@ class Checkpointer:
             self._helper.nudge()
         except Error as error:
             self._complain("unseen", f"the WAL cannot be looked after: {error}")
+
+    def settle(self, connection: Connection) -> None:
+        """Have no work left for the close of *connection*, the writing one, and of the thread's own (C6)."""
+        self._is_last = connection.turn is None or connection.turn.is_last()
+        if not self._helper.was_asked:
+            holding(self.calling, self._settle, connection)
 
     def stop(self) -> None:
         """Have the thread end, and close its connection, without waiting for it."""
@@ -298,11 +309,19 @@ class Checkpointer:
 
     def _leave(self) -> None:
         if self._connection is not None and not self._connection.inherited:
-            with self.calling:  # it may move what is left (C6)
+            with self.calling:
+                self._settle(self._connection)
                 self._connection.close()
         self._is_over = True
         if self.at_end is not None:
             self.at_end()
+
+    def _settle(self, connection: Connection) -> None:
+        if self._is_last:
+            with suppress(Error):  # the close tries again
+                done = connection.checkpoint("PASSIVE")
+                if done is not None and done[0] == done[1]:
+                    connection.checkpoint("TRUNCATE")
 
     def _complain(self, kind: str, text: str) -> None:
         if self._complained != kind:
@@ -320,7 +339,7 @@ class Checkpointer:
 
 
 _all: weakref.WeakSet[Checkpointer] = weakref.WeakSet()
-_held: list[threading.Lock] = []  # while the process forks
+_held: list[threading.RLock] = []  # while the process forks
 
 
 def _before_fork() -> None:

@@ -160,6 +160,13 @@ class Contender:
             return self._first() if self.missed else None
         return self._page.holder(pid, self._place)
 
+    def is_last(self) -> bool:
+        """Whether nobody else has the database open for writing through this library, looked at afresh."""
+        with suppress(ValueError):  # it has left, and the page is closed
+            self._look()
+            return self._broken or self.words[NEWCOMER] == self.alone
+        return False
+
     def has_process(self, pid: int) -> bool:
         """Whether the process *pid* has the database open for writing through this library, this contender apart."""
         if pid == os.getpid():

@@ -65,11 +65,9 @@ class Writer:
         self.connection = connection
         self.tell_seat: Callable[[], object] | None = None  # has the outcomes of submitted requests told
         self.at_end: Callable[[], object] | None = None  # called when the connection is closed
-        # What ends the turn that has the role, should it be forgotten; guarded by the role.
-        self.forgotten: object = None
+        self.forgotten: object = None  # what ends the turn that has the role; guarded by the role
         self._main = threading.main_thread().ident
-        # Between two looks at the holder.
-        self._patience_s = min(config.holder_warn_s / 2, threading.TIMEOUT_MAX)
+        self._patience_s = min(config.holder_warn_s / 2, threading.TIMEOUT_MAX)  # between two looks
         self._is_ended = False  # whether the connection is closed
         self._ended = closed_lock()  # news of that
 
@@ -369,6 +367,8 @@ class Writer:
         if not self._is_ended:
             if self.config.optimize:
                 self.connection.optimize()
+            if self.batch.checkpointer is not None:
+                self.batch.checkpointer.settle(self.connection)
             self.connection.close()
             if self.turn is not None:
                 self.turn.leave()

@@ -45,9 +45,9 @@ _KINDS = {
 
 
 class SickVFS(apsw.VFS):
-    """Calls ``rule(what, kind)`` before each write, read and sync; the rule raises, or kills, or counts.
+    """Calls ``rule(what, kind)`` before each write, read, sync and deletion; the rule raises, or kills, or counts.
 
-    *what* is "write", "written", "read" or "sync", *kind* "db", "wal", "journal" or "other".
+    *what* is "write", "written", "read", "sync" or "delete", *kind* "db", "wal", "journal" or "other".
     """
 
     def __init__(self, name: str) -> None:
@@ -66,6 +66,11 @@ class SickVFS(apsw.VFS):
     ) -> apsw.VFSFile:
         """Open a file that asks."""
         return SickFile(self, name, flags)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802 - SQLite's name
+        """Delete, if the rule lets it."""
+        self.ask("delete", "wal" if filename.endswith("-wal") else "other")
+        super().xDelete(filename, syncdir)
 
 
 def fail(what: str, kind: str, error: type[apsw.Error]) -> Callable[[str, str], None]:
