@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from onewriter import clock
-from onewriter.line import Closed, Line, Step, TimedOut
-from onewriter.tickets import State, Ticket
+from onewriter.line import LATE_MAX, Closed, Line, Step, TimedOut
+from onewriter.tickets import Seat, State, Ticket
 from tests.support.steps import Call, calls, wait_until
 
 
@@ -236,3 +236,22 @@ def test_every_ticket_has_one_outcome_and_the_role_one_holder(seed: int) -> None
     assert len(told) + len(left) == 8 * 150
     assert not set(told) & set(left)
     wait_until(lambda: len(line) == 0, "an empty line")
+
+
+def test_late_tickets_of_a_seat_are_taken_out_some_at_a_time() -> None:
+    """Others come to the lock in between; the seat is told to ask again at once, and for the next deadline then."""
+    line: Line[int] = Line(LATE_MAX)
+    line.enter(_ticket(0))
+    seat: Seat[int] = Seat()
+    late = [_ticket(number, wait_s=0.0) for number in range(2 * LATE_MAX)]
+    soon = _ticket(-1, wait_s=20.0)
+    for ticket in (*late, soon):
+        ticket.seat, ticket.wake, ticket.patient = seat, seat.wake, True  # half of them outside
+        assert line.enter(ticket) is False
+    for half in (late[:LATE_MAX], late[LATE_MAX:]):
+        assert seat.earliest <= clock.now()
+        assert line.expire(seat) == half
+        assert {ticket.state for ticket in half} == {State.LEFT}
+    assert seat.earliest == soon.deadline
+    assert line.expire(seat) == []
+    assert len(line.tickets()) == 2

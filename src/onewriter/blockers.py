@@ -9,11 +9,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from . import files
+from . import clock, files
 from .contenders import Contender
-from .errors import Ran, ReadTimeout, WriteTimeout
+from .errors import HeldBy, Ran, ReadTimeout, WriteTimeout
 from .roll import Holder
 
+_SAME_S: Final = 0.01  # for so long what was found is taken to be so still
 # Linux: who has which lock (https://man7.org/linux/man-pages/man5/proc_locks.5.html).
 _LOCKS: Final = Path("/proc/locks")
 # Bytes of the -shm that SQLite locks (https://sqlite.org/walformat.html#locks): who writes; who reads from the WAL, and
@@ -25,25 +26,46 @@ _SHM: Final = (120, 128)
 _DATABASE: Final = (0x40000000, 0x40000000 + 511)
 
 
-def locked_out(path: Path, turn: Contender | None, ran: Ran = "no") -> WriteTimeout:
-    """Return the error for a write to *path* that had its process's turn to write, but not the file's."""
-    holder, pid = None, _locker(path)
-    with suppress(ValueError):  # it was closed meanwhile
-        if turn is not None:
-            holder = turn.holder()
-            if (holder is None or holder.waits) and pid is not None and turn.has_process(pid):
-                holder = Holder(pid, None, waits=False)  # it began while it was alone
-    if holder is not None and not holder.waits:
-        if holder.pid == os.getpid():
-            msg = f"{path}: another database object of this process has kept the file's write turn{_since(holder)}"
-            return WriteTimeout(msg, held_by="line", pid=holder.pid, ran=ran)
-        return WriteTimeout(_of_process(path, holder), held_by="process", pid=holder.pid, ran=ran)
-    before = "" if holder is None else f"; {_name(holder.pid)} is before this one, and waits for it too"
-    msg = (
-        f"{path}: another connection, which is not of onewriter, kept the file's write lock past the deadline: "
-        f"{_stranger(pid)}{before}"
-    )
-    return WriteTimeout(msg, held_by="stranger", pid=pid, ran=ran)
+class Blame:
+    """Who keeps the writes to one file waiting, which have their process's turn, but not the file's.
+
+    It is looked up once for all who ask within a moment: thousands may come to the end of their time together, on an
+    event loop, and a look asks the system three times.
+    """
+
+    def __init__(self, path: Path, turn: Contender | None) -> None:
+        """Look for who keeps those of *turn* from the file at *path*."""
+        self._path = path
+        self._turn = turn
+        self._found: tuple[float, str, HeldBy, int | None] = (-_SAME_S, "", "stranger", None)
+
+    def error(self, ran: Ran = "no") -> WriteTimeout:
+        """Return the error for a write that was kept."""
+        at, message, held_by, pid = self._found
+        if clock.now() - at >= _SAME_S:
+            message, held_by, pid = self._look()
+            self._found = clock.now(), message, held_by, pid
+        return WriteTimeout(message, held_by=held_by, pid=pid, ran=ran)
+
+    def _look(self) -> tuple[str, HeldBy, int | None]:
+        path, turn = self._path, self._turn
+        holder, pid = None, _locker(path)
+        with suppress(ValueError):  # it was closed meanwhile
+            if turn is not None:
+                holder = turn.holder()
+                if (holder is None or holder.waits) and pid is not None and turn.has_process(pid):
+                    holder = Holder(pid, None, waits=False)  # it began while it was alone
+        if holder is not None and not holder.waits:
+            if holder.pid == os.getpid():
+                msg = f"{path}: another database object of this process has kept the file's write turn{_since(holder)}"
+                return msg, "line", holder.pid
+            return _of_process(path, holder), "process", holder.pid
+        before = "" if holder is None else f"; {_name(holder.pid)} is before this one, and waits for it too"
+        msg = (
+            f"{path}: another connection, which is not of onewriter, kept the file's write lock past the deadline: "
+            f"{_stranger(pid)}{before}"
+        )
+        return msg, "stranger", pid
 
 
 def shut_out(path: Path, kind: type[ReadTimeout | WriteTimeout], what: str) -> ReadTimeout | WriteTimeout:

@@ -33,13 +33,15 @@ import enum
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from itertools import chain, islice
+from typing import Final, Generic, TypeVar
 
 from . import clock
 from .locks import closed_lock, is_mine, let_go, wake_up
 from .tickets import Seat, State, Ticket, tell
 
 W = TypeVar("W")
+LATE_MAX: Final = 128  # are taken out at a time
 
 
 class Step(enum.Enum):
@@ -271,10 +273,7 @@ class Line(Generic[W]):
                 ticket.state = _WAITS
 
     def close(self, ticket: Ticket[W]) -> bool:
-        """Let nobody enter any more; True means that the role was free and is the ticket's for good.
-
-        Else whoever holds it will be told `Step.END` when nobody waits. Later calls change nothing.
-        """
+        """Let nobody enter any more; True: the role was free, and is the ticket's for good; else its holder ends it."""
         with self._lock:
             self._closed = True
             if self.holder is None:
@@ -283,22 +282,31 @@ class Line(Generic[W]):
 
     def refuse(self, error: Callable[[], BaseException]) -> None:
         """Give every ticket that waits and was never started an *error* of its own as its outcome."""
-        with self._lock:
-            for ticket in [*self._waiting, *self._outside]:
-                if self._may_leave(ticket):
+        left: list[Ticket[W]] | None = None
+        while left is None or left:  # some at a time, so that others come to the lock in between
+            with self._lock:
+                left = list(islice(filter(self._may_leave, chain(self._waiting, self._outside)), LATE_MAX))
+                for ticket in left:
                     ticket.error = error()
                     self._take_out(ticket, _DONE)
 
     def expire(self, seat: Seat[W]) -> list[Ticket[W]]:
-        """Take out and return the tickets of *seat* whose deadline has passed; note the next deadline."""
+        """Take out and return late tickets of *seat*; note when to ask again: at once where there are many of them."""
+        late, earliest, now = list[Ticket[W]](), clock.NEVER, clock.now()
         with self._lock:
-            all_ = (*self._waiting, *self._outside)
-            mine = [each for each in all_ if each.seat is seat and self._may_leave(each)]
-            now = clock.now()
-            late = [each for each in mine if each.deadline <= now]
+            for ticket in chain(self._waiting, self._outside):
+                if ticket.seat is not seat or not self._may_leave(ticket):
+                    continue
+                if ticket.deadline > now:
+                    earliest = min(earliest, ticket.deadline)
+                elif len(late) < LATE_MAX:
+                    late.append(ticket)
+                else:
+                    earliest = now
+                    break
             for ticket in late:
                 self._take_out(ticket)
-            seat.earliest = min((each.deadline for each in mine if each.deadline > now), default=clock.NEVER)
+            seat.earliest = earliest
             return late
 
     def tickets(self) -> list[Ticket[W]]:
@@ -331,9 +339,7 @@ class Line(Generic[W]):
                     return False
                 self._waiting.pop(ticket, None)  # it may have put itself back
                 return True
-            if (
-                ticket.state is not _TAKEN and ticket.state is not _DONE
-            ):  # TAKEN: another has done, or does, its work
+            if ticket.state not in (_TAKEN, _DONE):  # TAKEN: another has done, or does, its work
                 self._take_out(ticket)
             return False
 

@@ -33,7 +33,7 @@ from pathlib import Path
 
 from . import clock
 from .batch import Batch, broken_foreign_key
-from .blockers import locked_out
+from .blockers import Blame
 from .config import Config
 from .connection import Connection
 from .errors import DatabaseClosed, Error, QueueFull, Ran, WriteTimeout
@@ -59,6 +59,7 @@ class Writer:
         self.path = path
         self.presence = presence
         self.turn = connection.turn  # guarded by the role
+        self._blame = Blame(path, self.turn)
         self.line: Line[Request] = Line(config.pending_max, self._rest)
         self.batch = Batch(connection, self.line, config, path)
         # Guarded by the role, as the batch, but that anybody may read their numbers.
@@ -219,12 +220,11 @@ class Writer:
 
     def locked(self, ran: Ran = "no") -> WriteTimeout:
         """Return the error for a file that another process or connection keeps from this one."""
-        return locked_out(self.path, self.turn, ran)
+        return self._blame.error(ran)
 
     def late(self, ticket: Ticket[Request]) -> WriteTimeout:
         """Return the error for *ticket*, whose turn did not come in time."""
-        turn = self.turn
-        if self.connection.waits_for_lock or (turn is not None and (turn.waits_since or turn.missed)):
+        if self.connection.waits_for_lock or (self.turn is not None and self.turn.missed):
             return self.locked()
         waited_s = clock.now() - ticket.entered_at
         msg = f"{self.path}: the write's turn did not come in {waited_s:.3g} s; {len(self.line)} others wait"

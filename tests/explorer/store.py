@@ -37,7 +37,7 @@ class Turn:
         held: the process has the turn.
     """
 
-    waits_since = 0
+    missed = False
 
     def __init__(self, store: Store) -> None:
         """Begin without it."""

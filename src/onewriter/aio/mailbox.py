@@ -12,8 +12,8 @@ M3  A letter's task hears of it once: the outcome, a deadline that passed before
 M4  One timer a loop stands for all deadlines: it comes at the earliest of them, and looks at all that are open.
 M5  Where the loop is closed nobody hears; what is to be done all the same (callbacks of ``after_commit``) is done on a
     thread of the library's own.
-M6  No more than `AT_ONCE_MAX` letters arrive in one turn of the loop, since each has a task run in the next: what else
-    waits for the loop comes between.
+M6  No more than `AT_ONCE_MAX` letters arrive, or are told that they are late, in one turn of the loop, since each has a
+    task run in the next: what else waits for the loop comes between.
 """
 
 from __future__ import annotations
@@ -106,6 +106,7 @@ class Mailbox:
         self._rung, self._rung_at = False, 0.0  # see M2
         # On the loop's thread alone: those that have not arrived, and the timer for their deadlines.
         self._open: dict[Letter, None] = {}
+        self._late: deque[Letter] = deque()  # some of those, whose deadline has passed
         self._looks_at = clock.NEVER
         self._timer: asyncio.TimerHandle | None = None
 
@@ -145,15 +146,26 @@ class Mailbox:
     def _look(self) -> None:
         self._looks_at, self._timer = clock.NEVER, None
         now = clock.now()
-        for letter in [each for each in self._open if each.until <= now]:
-            error = letter.give_up()
-            if error is not None:
-                self.forget(letter)
-                if not letter.answer.done():
-                    letter.answer.set_exception(error)
+        self._late.extend(each for each in self._open if each.until <= now)
         at = min((each.until for each in self._open if each.until > now), default=clock.NEVER)
         if at < self._looks_at:
             self._look_by(at)
+        self._give_up()
+
+    def _give_up(self) -> None:
+        late, left = self._late, AT_ONCE_MAX
+        try:
+            while late and left:
+                left -= 1
+                letter = late.popleft()
+                error = letter.give_up() if letter in self._open else None
+                if error is not None:
+                    self.forget(letter)
+                    if not letter.answer.done():
+                        letter.answer.set_exception(error)
+        finally:
+            if late:  # M6
+                self.loop.call_soon(self._give_up)
 
     # --- on any thread
 

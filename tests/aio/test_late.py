@@ -1,0 +1,85 @@
+"""Tasks that come to the end of their time together: some in each turn of the loop, and one look for who kept them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from onewriter import Config, WriteTimeout, aio
+from onewriter.aio import mailbox
+from onewriter.blockers import Blame
+from tests.aio.loops import INSERT, on_loop, open_items
+from tests.support.stranger import Stranger
+
+TASKS = 1_000
+SOON_S = 0.3
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One entry for each time that the system was asked who has the locks."""
+    asked: list[None] = []
+    look = Blame._look
+
+    def note(self: Blame) -> object:
+        asked.append(None)
+        return look(self)
+
+    monkeypatch.setattr(Blame, "_look", note)
+    return asked
+
+
+@on_loop
+async def test_one_look_for_all_who_are_late(tmp_path: Path, looks: list[None]) -> None:
+    """The background thread, which waits for the lock, and a thousand tasks behind it."""
+    async with await open_items(tmp_path, Config(pending_max=TASKS)) as db:
+        with Stranger(db.path) as other:
+            other.run("BEGIN IMMEDIATE")
+            late = await asyncio.gather(*(_late(db) for _ in range(TASKS)))
+            assert {(error.held_by, error.pid) for error in late} == {("stranger", other.pid)}
+        # They are told in turns of the loop, and what was found out is taken for true for 10 ms: so some more than one.
+        assert 1 <= len(looks) < TASKS / 10
+        assert (await db.stats()).pending == 0
+        await db.execute(INSERT, ("one",))
+
+
+@on_loop
+async def test_no_more_than_a_few_hear_of_it_in_one_turn_of_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what else the loop has to do comes between."""
+    told: list[int] = []
+    together: Callable[[mailbox.Mailbox], None] = mailbox.Mailbox._give_up
+
+    def count(self: mailbox.Mailbox) -> None:
+        before = len(self._open)
+        together(self)
+        told.append(before - len(self._open))
+
+    monkeypatch.setattr(mailbox.Mailbox, "_give_up", count)
+    is_open, done = asyncio.Event(), asyncio.Event()
+
+    async def hold(db: aio.Database) -> None:
+        async with db.transaction():
+            is_open.set()
+            await done.wait()
+
+    async with await open_items(tmp_path, Config(pending_max=TASKS)) as db:
+        holder = asyncio.create_task(hold(db))
+        await is_open.wait()
+        late = await asyncio.gather(*(_late(db) for _ in range(TASKS)))
+        assert {error.held_by for error in late} == {"line"}
+        done.set()
+        await holder
+        assert max(told, default=0) <= mailbox.AT_ONCE_MAX
+        assert (await db.stats()).pending == 0
+        await db.execute(INSERT, ("one",))
+
+
+async def _late(db: aio.Database) -> WriteTimeout:
+    with pytest.raises(WriteTimeout) as caught:
+        await db.execute(INSERT, ("late",), timeout_s=SOON_S)
+    return caught.value
