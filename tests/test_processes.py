@@ -255,6 +255,41 @@ def test_a_child_that_would_wait_for_a_mutex_for_ever_is_told_so(tmp_path: Path)
     assert all("while a thread of its parent was inside SQLite" in each for each in told)
 
 
+_FORKS_IN_THE_FIRST_OPENING = """
+import os, sys, threading, time
+import apsw, onewriter
+from onewriter import forks, trials
+trials.WAIT_S = 0.2
+forks.register_pass(lambda: time.sleep(100))  # as one is where a thread of the parent had the mutex at the fork
+inside, may_go_on = threading.Event(), threading.Event()
+def hook(connection):
+    inside.set()
+    may_go_on.wait(20)
+apsw.connection_hooks.append(hook)
+opens = threading.Thread(target=lambda: onewriter.open(sys.argv[1]).close())
+opens.start()
+inside.wait(20)
+if os.fork() == 0:
+    apsw.connection_hooks.clear()
+    try:
+        onewriter.open(sys.argv[1] + "-other")
+    except onewriter.ForkedDatabase as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+may_go_on.set()
+opens.join()
+"""
+
+
+def test_a_child_forked_in_the_middle_of_the_first_opening_tries_too(tmp_path: Path) -> None:
+    """It has inherited no handle yet, and the mutexes of who was making one."""
+    with child(
+        "import warnings; warnings.simplefilter('ignore')\n" + _FORKS_IN_THE_FIRST_OPENING, tmp_path / "a.db"
+    ) as program:
+        assert "while a thread of its parent was inside SQLite" in program.end()
+
+
 _FORKS_AND_COUNTS = """
 import os, signal, sys
 import onewriter

@@ -23,7 +23,7 @@ from typing import Final
 
 import apsw
 
-from . import files
+from . import files, forks
 from .errors import MisuseError
 
 _LOOKS: Final = 5
@@ -46,6 +46,7 @@ class Account:
 
 
 _accounts: set[Account] = set()  # see D2
+forks.register_users(_accounts)
 
 
 @contextmanager

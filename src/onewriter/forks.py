@@ -11,7 +11,8 @@ K3  A handle that was in the middle of a write, or of a call of another thread, 
 K4  A mutex of SQLite's that a thread of the parent had at the fork (its allocator's, say) is never given up in the
     child. Shedding and opening pass them all, and would wait for ever, with the interpreter's lock held. So before
     anything is shed it is tried in a copy of the child (`trials`): where that does not come to its end, the child may
-    open no database at all. What passed once has passed for good, since no thread that is here now ends in there.
+    open no database at all. What passed once has passed for good, since no thread that is here now ends in there. It
+    is tried too where there is nothing to shed: the thread may have been at the first opening of them all.
 
 Shedding waits until the child opens something: a child that only goes on to another program never comes near SQLite's
 mutexes.
@@ -23,7 +24,7 @@ import importlib
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -61,6 +62,8 @@ _handles: weakref.WeakSet[Inheritable] = weakref.WeakSet()
 _inherited: list[Inheritable] = []  # guarded by _lock
 _is_tried = False  # whether shedding is known to come to its end in this process (K4); guarded by _lock
 _passes: list[Callable[[], object]] = []  # what passes the mutexes that an opening passes
+_users: list[Collection[object]] = []  # what has SQLite open, or is about to, before it is a handle and after
+_was_used = False  # whether there was any of them when this process, or one that it comes from, was forked
 
 
 def register(holder: Forkable) -> None:
@@ -76,6 +79,11 @@ def register_handle(handle: Inheritable) -> None:
 def register_pass(passes: Callable[[], object]) -> None:
     """Have *passes*, which takes and gives up the mutexes that an opening does, called where that is tried (K4)."""
     _passes.append(passes)
+
+
+def register_users(users: Collection[object]) -> None:
+    """Have a child that opens a database try first whether it can, if *users* was not empty at the fork (K4)."""
+    _users.append(users)
 
 
 def shed_inherited(path: Path) -> None:
@@ -94,7 +102,9 @@ def shed_inherited(path: Path) -> None:
 
 def _is_stuck(path: Path) -> bool:
     # Asked before, since this answer is at hand, and neither needs the trial nor changes by it.
-    if _inherited and not any(handle.path == path and handle.is_engaged() for handle in _inherited):
+    if (_inherited or _was_used) and not any(
+        handle.path == path and handle.is_engaged() for handle in _inherited
+    ):
         _try_first(path)
         _inherited[:] = [handle for handle in _inherited if not handle.shed()]
     return any(handle.path == path for handle in _inherited)
@@ -139,9 +149,10 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    global _lock, _is_tried  # noqa: PLW0603 - of the parent, another thread of which may have held it
+    global _lock, _is_tried, _was_used  # noqa: PLW0603 - of the parent, another thread of which may have held it
     _lock = threading.RLock()
     _is_tried = False
+    _was_used = _was_used or any(_users)
     presence.forget_all()
     errands.forget_all()
     holders = [holder.disown() for holder in list(_open)]
