@@ -231,6 +231,17 @@ def test_all_who_come_to_the_end_of_their_time_together_are_told_who_it_was(
         assert [call.result().held_by for call in calls] == [held_by] * 16
 
 
+def test_a_stranger_that_has_left_is_not_named_again(tmp_path: Path) -> None:
+    """Who is late behind a block of this process is told so, though the last write had waited for a lock in vain."""
+    with opened(tmp_path / "a.db") as db:
+        with Stranger(db.path) as other:
+            other.run("BEGIN IMMEDIATE")
+            assert late(lambda: db.execute(INSERT, ("late",), timeout_s=SOON_S)).held_by == "stranger"
+        with db.unsafe_connection():
+            behind = Call(lambda: late(lambda: db.execute(INSERT, ("late",), timeout_s=SOON_S)))
+            assert behind.result().held_by == "line"
+
+
 def _waits(db: Database) -> bool:
     assert db._core.writer is not None
     return db._core.writer.connection.waits_for_lock

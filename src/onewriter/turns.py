@@ -88,6 +88,8 @@ class Turn(Gated):
                 fail(ticket)  # it was refused
             self.since = clock.now()
             writer.batch.note_wait(self.since - ticket.entered_at)
+            # Who is late from now on waits for this turn, unless it waits for the lock itself.
+            writer.connection.waits_for_lock = False
             forgotten = writer.forgotten = _Forgotten(self, _START)
             forgotten.start = partial(_start_new_thread, apart, ("rescue", writer.rescue, ticket))
             return writer.connection
