@@ -518,13 +518,16 @@ def test_leaving_may_be_interrupted_anywhere(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # a page that the collector closed
 @pytest.mark.parametrize("others", [0, 1])
-def test_joining_may_be_interrupted_anywhere(company: Company, others: int) -> None:
-    """What was begun is undone, or left by who asked for it: nothing stays."""
+@pytest.mark.parametrize("kind", [Strike, TimeoutError])
+def test_joining_may_be_interrupted_anywhere(
+    company: Company, others: int, kind: type[BaseException]
+) -> None:
+    """What was begun is undone, or left by who asked for it: nothing stays. Also by what is taken for the system's."""
     rest = [company.join() for _ in range(others)]
     for number in range(1, BYTECODES_MAX):
-        member, striker = Alone(), Striker(number)
+        member, striker = Alone(), Striker(number, kind)
         raised = striker.run(partial(contenders.join, company.path, 0o600, member))
-        assert raised is None or isinstance(raised, Strike), striker.place
+        assert raised is None or isinstance(raised, kind), striker.place
         del raised  # and with it the frames, and what they have opened
         if member.turn is not None:
             member.turn.leave()

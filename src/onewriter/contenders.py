@@ -313,17 +313,19 @@ def join(path: Path, mode: int, member: Member) -> None:
     try:
         with _lock:
             _join(side, mode, member)
-    except (OSError, ValueError, Error, Unusable) as error:
-        member.turn = None
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    except BaseException as error:
+        let_go(_lock)
+        if not isinstance(error, (OSError, ValueError, Error, Unusable)):
+            raise
+        if member.turn is not None:  # what a signal handler raised may be one of these, and come after all
+            member.turn.leave()
+            member.turn = None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         _log.warning(
             "%s cannot be used, so that processes that write to the database wait in no order: %s",
             side,
             reason,
         )
-    except BaseException:
-        let_go(_lock)
-        raise
 
 
 def _join(side: Path, mode: int, member: Member) -> None:
