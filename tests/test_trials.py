@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
 
 import pytest
 
 from onewriter import trials
 from tests.support.children import forked
+from tests.support.steps import wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -112,3 +114,38 @@ def test_a_child_that_another_thread_forks_meanwhile_is_no_copy(monkeypatch: pyt
     may_go_on.set()
     other.join(10)
     assert told == [True]
+
+
+def test_a_handler_that_raises_leaves_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another thread gets the signal Python calls it all the same, on the main thread."""
+    copies: list[int] = []
+    fork = os.fork
+
+    def noted() -> int:
+        copies.append(fork())
+        return copies[-1]
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        raise InterruptedError
+
+    def work() -> None:
+        os.kill(os.getppid(), signal.SIGUSR1)
+        hang()
+
+    monkeypatch.setattr(os, "fork", noted)
+    over = threading.Event()
+    other = threading.Thread(target=over.wait)
+    other.start()
+    before = signal.signal(signal.SIGUSR1, note)
+    try:
+        with pytest.raises(InterruptedError):
+            trials.ends(work)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        over.set()
+        other.join()
+    wait_until(lambda: not any(map(_is_there, copies)), "it was ended")
+
+
+def _is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()

@@ -8,12 +8,16 @@ T3  The copy is never more than that: it does the work and ends, before any code
     asked to be called after a fork (it may open a database), could go on there. It ends without the interpreter's own
     end, which would flush the buffers of this process a second time.
 T4  No signal reaches either of them meanwhile: a handler that raises would get the copy out of its work, or this
-    process away from its copy. What has come is dealt with afterwards.
+    process away from its copy. What has come is dealt with afterwards. Where another thread gets one, the main thread
+    calls its handler all the same: then a thread of its own ends the copy. (To fork on such a thread is no way: what
+    others have asked to be called before a fork would wait there for a lock that the calling thread has, such as
+    logging's.)
 T5  A copy whose maker is killed meanwhile is ended by the system's alarm, which needs no Python to run.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
 import signal
@@ -21,7 +25,10 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import starmap
 from typing import Final
+
+_start_new_thread = _thread.start_new_thread
 
 WAIT_S = 2.0  # for a copy
 _TRIES: Final = 2
@@ -54,32 +61,44 @@ def is_under_way() -> bool:
 
 def _ends(work: Callable[[], object]) -> bool:
     reading, writing = os.pipe()
+    copies: list[int] = []
     try:
         try:
-            pid = _fork(work, writing)
+            _fork(work, writing, copies)
         finally:
             os.close(writing)
         news = select.poll()  # unlike `select` it takes a descriptor of any number
         news.register(reading, select.POLLIN)
         is_over = bool(news.poll(WAIT_S * 1000))
         if not is_over:
-            os.kill(pid, signal.SIGKILL)  # it lives, since its end of the pipe is open
+            os.kill(copies[0], signal.SIGKILL)  # it lives, since its end of the pipe is open
         told = os.read(reading, 1) if is_over else b""
+    except BaseException:
+        _start_new_thread(_end, (copies,))  # nothing is called before this (T4)
+        raise
     finally:
         os.close(reading)
-    _reap(pid)
+    _reap(copies.pop())
     return told == _ENDED
 
 
-def _fork(work: Callable[[], object], writing: int) -> int:
+def _fork(work: Callable[[], object], writing: int, copies: list[int]) -> None:
+    """Make a copy, and add it to *copies* before any handler is called."""
     me = threading.get_ident()
     _under_way[me] = work, writing
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which the copy does not need
-            return os.fork()
+            copies.extend(starmap(os.fork, ((),)))
     finally:
         _under_way.pop(me, None)
+
+
+def _end(copies: list[int]) -> None:
+    for pid in copies:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        _reap(pid)
 
 
 def _reap(pid: int) -> None:
