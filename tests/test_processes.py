@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
+import signal
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Literal
 import pytest
 
 import onewriter
-from onewriter import Database, ForkedDatabase, Migration, MisuseError, WriteTimeout
+from onewriter import Database, ForkedDatabase, Migration, MisuseError, WriteTimeout, forks
 from tests.support.children import child, forked, together
 from tests.support.databases import Held
 from tests.support.steps import LIMIT_S
@@ -288,6 +289,25 @@ def test_a_child_forked_in_the_middle_of_the_first_opening_tries_too(tmp_path: P
         "import warnings; warnings.simplefilter('ignore')\n" + _FORKS_IN_THE_FIRST_OPENING, tmp_path / "a.db"
     ) as program:
         assert "while a thread of its parent was inside SQLite" in program.end()
+
+
+def test_what_a_signal_handler_raises_in_a_child_that_opens_is_heard(tmp_path: Path) -> None:
+    """Not taken for a trial that cannot be made, though a TimeoutError is an OSError."""
+
+    def give_up(_number: int, _frame: object) -> None:
+        raise TimeoutError("the program's own")
+
+    def open_it() -> object:
+        signal.signal(signal.SIGUSR1, give_up)
+        forks.register_pass(lambda: os.kill(os.getppid(), signal.SIGUSR1))  # called in the copy
+        try:
+            onewriter.open(tmp_path / "a.db")
+        except TimeoutError as error:
+            return str(error)
+        return "opened"
+
+    with onewriter.open(tmp_path / "a.db"):
+        assert forked(open_it) == "the program's own"
 
 
 _FORKS_AND_COUNTS = """

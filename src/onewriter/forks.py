@@ -121,6 +121,8 @@ def _try_first(path: Path) -> None:
     try:
         _is_tried = trials.ends(_shed_all)
     except (OSError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno is None:
+            raise  # a signal handler's, a TimeoutError say: what the system says has a number
         msg = (
             f"cannot open {path} in this process: it was forked from one that had a database open, and whether it "
             f"would hang for that cannot be tried: {error}"
