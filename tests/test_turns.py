@@ -32,7 +32,8 @@ from onewriter import (
 from onewriter.interactive import HeldTransaction
 from onewriter.locks import is_mine
 from onewriter.turns import Turn
-from tests.support.databases import PATIENT, Held, names, open_items, with_function
+from tests.support.databases import PATIENT, SCHEMA, Held, names, open_items, with_function
+from tests.support.sick_vfs import SickVFS
 from tests.support.steps import LIMIT_S, Call, Steps, wait_until
 from tests.support.stranger import Stranger, may_write
 
@@ -544,6 +545,36 @@ def test_vacuum_waits_for_its_turn_and_for_strangers(db: Database) -> None:
         assert caught.value.held_by == "stranger"
     db.vacuum()
     assert names(db) == ["held"]
+
+
+def test_who_is_late_behind_a_vacuum_that_has_waited_for_a_stranger_is_told_of_the_vacuum(
+    tmp_path: Path,
+) -> None:
+    """The stranger has left by then."""
+    disk, steps = SickVFS("sick-turns"), Steps()
+
+    def rule(what: str, kind: str) -> None:
+        if (what, kind) == ("write", "wal"):
+            steps.mark("writes")
+            steps.wait_for("go")
+
+    with onewriter.open(tmp_path / "a.db", config=Config(vfs=disk.name), migrations=SCHEMA) as db:
+        db.execute(INSERT, ("one",))
+        with Stranger(db.path) as other:
+            other.run("BEGIN IMMEDIATE")
+            vacuuming = Call(db.vacuum)
+            assert db._core.writer is not None
+            connection = db._core.writer.connection
+            wait_until(lambda: connection.waits_for_lock, "it waits")
+            disk.rule = rule
+            other.run("ROLLBACK")
+        steps.wait_for("writes")
+        with pytest.raises(WriteTimeout) as caught:
+            db.execute(INSERT, ("late",), timeout_s=0.02)
+        assert caught.value.held_by == "line", str(caught.value)
+        steps.mark("go")
+        disk.rule = None
+        vacuuming.result()
 
 
 def test_a_database_that_is_only_read_has_no_turns(tmp_path: Path) -> None:

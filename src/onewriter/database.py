@@ -222,6 +222,10 @@ class Database(Reading):
         timeout_s = clock.duration(timeout_s, self.config.write_timeout_s)
         deadline = clock.now() + timeout_s
         with Turn(writer, timeout_s) as connection:
+            # The wait comes before, so that who is late meanwhile knows whether it is for the lock or for this.
+            if not connection.take_turn(deadline) or not connection.begin_write(deadline):
+                raise writer.locked()
+            connection.rollback()
             if not connection.vacuum(deadline):
                 raise writer.locked()
             writer.batch.note_growth()
