@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,3 +195,36 @@ async def test_a_block_does_not_keep_its_task(tmp_path: Path) -> None:
         await db.execute(INSERT, ("one",), timeout_s=5.0)
         await until(lambda: db.sync.stats().readers_lent == 0, "the readers back")
         assert await names(db) == ["one"]
+
+
+def test_a_closed_loop_keeps_neither_the_turn_nor_a_reader(tmp_path: Path) -> None:
+    """Somebody closes it while tasks wait inside blocks, and for blocks: what nobody can leave is ended.
+
+    task                                       another task                      the loop
+    has a transaction, and a statement runs    waits for its turn, for a reader
+                                                                                 is closed
+    """
+
+    async def in_the_middle(db: aio.Database, block: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
+        async with block() as tx:
+            await tx.query_one(f"{NUMBERS} LIMIT 1 OFFSET 99999", (100_000,))
+            await asyncio.sleep(60)
+
+    config = Config(readers_max=1, hold_s=60.0)
+    with onewriter.open(tmp_path / "a.db", config=config, durability="normal") as threads:
+        db = aio.Database(threads)
+
+        async def main(tasks: list[asyncio.Task[None]]) -> None:
+            blocks = (db.transaction, db.read_transaction, db.transaction, db.read_transaction)
+            tasks.extend(asyncio.create_task(in_the_middle(db, block)) for block in blocks)
+            await until(lambda: len(threads._presence.tasks) == len(db._desk._reading) == 1, "two are inside")
+
+        loop, kept = asyncio.new_event_loop(), list[asyncio.Task[None]]()
+        loop.run_until_complete(main(kept))
+        loop.close()
+        assert threads.execute("CREATE TABLE t (a)", timeout_s=5.0)
+        assert threads.query("SELECT 1", timeout_s=5.0) == [(1,)]
+        asyncio.run(db.close(5.0))
+        assert threads.stats().readers_lent == 0
+        for task in kept:
+            task.get_coro().close()

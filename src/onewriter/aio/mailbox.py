@@ -10,8 +10,8 @@ M2  Whoever has put letters into the box rings once for all of them: one ``call_
 M3  A letter's task hears of it once: the outcome, a deadline that passed before it had begun, or its own cancellation.
     A cancelled letter that has not begun is never begun; of one that has begun the outcome is dropped.
 M4  One timer a loop stands for all deadlines: it comes at the earliest of them, and looks at all that are open.
-M5  Where the loop is closed nobody hears; what is to be done all the same (callbacks of ``after_commit``) is done on a
-    thread of the library's own.
+M5  Where the loop is closed nobody hears: what is open counts as cancelled, and keeps nobody's turn or reader. What is
+    to be done all the same (callbacks of ``after_commit``) is done on a thread of the library's own.
 M6  No more than `AT_ONCE_MAX` letters arrive, or are told that they are late, in one turn of the loop, since each has a
     task run in the next: what else waits for the loop comes between.
 """
@@ -64,7 +64,7 @@ class Letter:
         """Do what is to be done though the loop is closed; on any thread."""
 
     def drop(self) -> None:
-        """See to it that it is not begun if that can be: its task was cancelled."""
+        """See to it that it is not begun if that can be: its task was cancelled, or its loop is closed."""
         self.dropped = True
 
     def give_up(self) -> BaseException | None:
@@ -104,7 +104,8 @@ class Mailbox:
             self._letters.append
         )  # any thread puts what has its outcome into the box by one call into C
         self._rung, self._rung_at = False, 0.0  # see M2
-        # On the loop's thread alone: those that have not arrived, and the timer for their deadlines.
+        # On the loop's thread alone, while that is not closed: those that have not arrived, and the timer for their
+        # deadlines.
         self._open: dict[Letter, None] = {}
         self._late: deque[Letter] = deque()  # some of those, whose deadline has passed
         self._looks_at = clock.NEVER
@@ -188,7 +189,11 @@ class Mailbox:
                 letter = letters.popleft()
             except IndexError:
                 break  # another thread has found it closed too
+            self.forget(letter)
             letter.be_lost()
+        for letter in list(self._open):
+            self.forget(letter)
+            letter.drop()
         self._rung = False
 
 
