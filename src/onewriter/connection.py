@@ -192,11 +192,14 @@ class Connection(Upkeep):
         self.unended = False
         self.stop_at = self.hold_until = clock.NEVER
         try:
-            self._apsw.set_progress_handler(self._overdue, STEPS)
+            self._apsw.set_progress_handler(None)  # who asked may have left; what he left is put in order
             self._apsw.set_busy_handler(self._keep_waiting)
         except apsw.ConnectionClosedError as error:
             raise translate(error, None) from error
-        self.rollback()
+        try:
+            self.rollback()
+        finally:
+            self._apsw.set_progress_handler(self._overdue, STEPS)
         if not self._foreign_keys:
             self.set_foreign_keys(on=True)
         self._guard.trusted = False

@@ -213,6 +213,23 @@ async def _awaited(call: Callable[[], Awaitable[object]]) -> object:
 
 
 @on_loop
+async def test_what_a_read_that_was_broken_off_has_open_is_put_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its reader stays open: the rollback is not broken off with it, wherever SQLite asks."""
+    monkeypatch.setattr("onewriter.connection.STEPS", 1)
+    monkeypatch.setattr("onewriter.handle.STEPS", 1)
+    pause = Pause()
+    async with await open_items(tmp_path, Config(readers_max=1, on_connect=pause.on_connect)) as db:
+        task: asyncio.Task[object] = asyncio.create_task(db.read(lambda tx: tx.query("SELECT pause()")))
+        await until(lambda: pause.steps.is_marked("inside"), "it reads")
+        await _cancelled(task)
+        pause.steps.mark("go")
+        await is_sound(db)
+    assert caplog.records == []
+
+
+@on_loop
 async def test_a_read_that_waits_is_never_begun(tmp_path: Path) -> None:
     """Both readers are kept; what waits behind is cancelled, and comes to nothing."""
     began: list[str] = []
