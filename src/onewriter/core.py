@@ -13,9 +13,11 @@ import math
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Protocol
 
 from . import clock
 from .background import Background
@@ -34,6 +36,18 @@ from .writer import Writer
 _FORGOTTEN_S = 5.0
 _MOMENT_S = 0.005
 _REST_PAGES = 1_000  # that may be moved with the role
+
+
+class Staff(Protocol):
+    """Threads of somebody who uses the database, which end with it."""
+
+    def stop(self) -> object:
+        """Have each end when it has done what was asked for before; waits for nothing."""
+        ...
+
+    def join(self, deadline: float) -> bool:
+        """Wait for the end of all, up to *deadline*; return whether all have ended."""
+        ...
 
 
 class Core:
@@ -71,6 +85,7 @@ class Core:
                 self.writer.batch.checkpointer = self._checkpointer
         readers.at_block, readers.at_end = self.watch.look_by, self._part_ended
         self._forgotten = closed_lock()  # news for who has forgotten it
+        self.tasks: weakref.WeakSet[Staff] = weakref.WeakSet()  # the threads that read for tasks
 
     def check_outside(self) -> None:
         """Refuse to close where the calling thread would wait for itself.
@@ -128,6 +143,9 @@ class Core:
             ended = self.writer.close(deadline) and ended  # last, so that its close ends the WAL
         if self.background is not None:
             self.background.end(deadline)
+        for staff in list(self.tasks):
+            staff.stop()
+            staff.join(deadline)
         if self._checkpointer is not None and ended:
             ended = self._checkpointer.end(deadline)
         if ended:  # while anybody is at work, what it does counts as a write of this file

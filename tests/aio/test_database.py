@@ -250,6 +250,17 @@ async def test_threads_and_tasks_share_a_database(tmp_path: Path) -> None:
 
 
 @on_loop
+async def test_its_threads_end_with_the_database(tmp_path: Path) -> None:
+    """Also where a thread closes that, and what stands for it is kept."""
+    with onewriter.open(tmp_path / "items.db", migrations=SCHEMA) as threads:
+        db = aio.Database(threads)
+        assert await names(db) == []
+        assert "onewriter-read-items.db-1" in (each.name for each in threading.enumerate())
+        await asyncio.to_thread(threads.close)
+        assert [each.name for each in threading.enumerate() if "items.db" in each.name] == []
+
+
+@on_loop
 async def test_it_is_loaded_at_its_first_use() -> None:
     """`import onewriter` alone does not load asyncio, and has the name all the same."""
     loaded = "'asyncio' in sys.modules"

@@ -47,7 +47,8 @@ class Desk:
         self._readers: Readers = self._inside.readers
         self._boxes: dict[asyncio.AbstractEventLoop, Mailbox] = {}
         self._reading: dict[Asker, int] = {}  # how many reads a task has open
-        self.crew = Crew(f"onewriter-read-{database.path.name}", self._config.readers_max)
+        self.crew = Crew(f"read-{database.path.name}", self._config.readers_max)
+        self._inside.has_staff(self.crew)
 
     # --- writing
 
@@ -229,11 +230,9 @@ class Desk:
             msg = f"{self._path}: close() inside a read would wait for itself; leave the read first"
             raise NestedRead(msg)
 
-    def end(self, deadline: float) -> bool:
-        """End the crew, when it has done what it was asked; return whether it has by *deadline*."""
+    def end(self) -> None:
+        """Let go of loops that nobody will close this for; the crew has ended with the database."""
         self._drop_closed()
-        self.crew.stop()
-        return self.crew.join(deadline)
 
     def forget(self) -> None:
         """End the crew, without waiting; for a finalizer."""

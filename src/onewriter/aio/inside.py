@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from onewriter.background import Background
+from onewriter.core import Staff
 from onewriter.database import Database
 from onewriter.presence import Presence
 from onewriter.readers import Readers
@@ -23,6 +24,7 @@ class Inside(NamedTuple):
     for_writing: Callable[[], Writer]  # raises what `Database.write` raises where it cannot be used
     for_reading: Callable[[], None]  # raises what `Database.query` raises
     is_forked: Callable[[], bool]
+    has_staff: Callable[[Staff], None]  # notes threads that end with it
 
 
 def inside(database: Database) -> Inside:
@@ -34,4 +36,5 @@ def inside(database: Database) -> Inside:
         database._for_writing,  # noqa: SLF001
         database._check_not_writing,  # noqa: SLF001
         lambda: database._forked,  # noqa: SLF001
+        database._core.tasks.add,  # noqa: SLF001
     )
