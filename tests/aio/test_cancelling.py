@@ -249,7 +249,7 @@ async def test_a_read_that_waits_is_never_begun(tmp_path: Path) -> None:
 
 @on_loop
 async def test_what_was_given_up_is_kept_nowhere(tmp_path: Path) -> None:
-    """Neither its parameters nor its place among what the loop expects."""
+    """Neither its parameters nor its place among what the loop expects, nor among what the readers' threads do."""
     async with await open_items(tmp_path) as db:
         held = Held(db.sync)
         free = asyncio.Event()
@@ -265,8 +265,11 @@ async def test_what_was_given_up_is_kept_nowhere(tmp_path: Path) -> None:
         assert len(box._open) == expected + 100
         for task in tasks:
             task.cancel()
+        with pytest.raises(onewriter.ReadTimeout):
+            await db.query(COUNT, timeout_s=0.0)
         await asyncio.wait(tasks)
         assert len(box._open) == expected
+        assert len(db._desk.crew._jobs) == 0
         free.set()
         held.let_go()
         await asyncio.gather(*reading)

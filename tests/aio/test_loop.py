@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import onewriter
-from onewriter import Config, DatabaseClosed, aio, presence
+from onewriter import Config, DatabaseClosed, aio, clock, presence
 from tests.aio.loops import COUNT, INSERT, insert, names, on_loop, open_items, pending, until
 from tests.support.databases import SCHEMA, Held, Pause
 from tests.support.sick_vfs import SickVFS
@@ -172,6 +172,15 @@ async def test_a_cancelled_close_ends_by_itself(tmp_path: Path) -> None:
     await db.close()
     held.call.result()
     assert not presence.is_open(db.path)
+
+
+@on_loop
+async def test_a_read_that_comes_when_its_threads_end_is_told(tmp_path: Path) -> None:
+    """It was asked for before another thread closed, and none is left to come to it."""
+    async with await open_items(tmp_path) as db:
+        db._desk.crew.stop()
+        assert db._desk.crew.join(clock.now() + LIMIT_S)
+        assert await db.query(COUNT, timeout_s=5.0) == [(0,)]
 
 
 @on_loop

@@ -2,8 +2,8 @@
 
 R1  A thread does one job at a time, in the order in which they were asked for. A job lasts for one call, or for a
     block: a thread stands for a reader, and whoever waits for the one would wait for the other.
-R2  A job that was dropped before a thread came to it is not done; one whose deadline passed before that has been told
-    so by its loop.
+R2  A job that was dropped before a thread came to it is not done, nor kept: whoever waits behind a reader that is held
+    for long may ask and leave as often as he likes. One whose deadline passed before that has been told so by its loop.
 R3  The threads know of the jobs alone, not of the database: so that can be forgotten while they sleep.
 """
 
@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from onewriter import clock, errands
@@ -24,6 +26,7 @@ from onewriter.locks import closed_lock, wake_up
 from .mailbox import Answer, Mailbox
 
 HAND_OVER_S: Final = 0.05
+_JOB, _END = "a job", "the end of a thread"  # what is rung for
 
 
 class Job(Answer):
@@ -31,9 +34,11 @@ class Job(Answer):
 
     Attributes:
         has_begun: a thread is at it; written by that.
+        crew: who is to do it, where it waits for one of them.
     """
 
     has_begun = False
+    crew: Crew | None = None
 
     def __init__(
         self,
@@ -60,13 +65,18 @@ class Job(Answer):
         """Have it broken off, or not begun."""
         self.dropped = self.broken = True
         self._box.forget(self)
+        if self.crew is not None:
+            self.crew.withdraw(self)
 
     def give_up(self) -> BaseException | None:
         """Have it not begun, past its deadline."""
         if self.has_begun or self._late is None:
             return None  # what it waits for has the same deadline, or it has none
         error = self._late(self._asked_at)
-        self.dropped = error is not None
+        if error is not None:
+            self.dropped = True
+            if self.crew is not None:
+                self.crew.withdraw(self)
         return error
 
     def do(self) -> None:
@@ -106,15 +116,19 @@ def begin_apart(job: Job, name: str, box: Mailbox) -> Job:
 class Crew:
     """The threads of one database.
 
-    No lock: each thread has taken its number out of ``_vacant``, and ``_idle`` has one entry for each that waits for a
-    job. Whoever adds a job, or takes one, looks afterwards whether more jobs than threads wait.
+    No lock, since each step is one call into C: each thread has taken its number out of ``_vacant``, and ``_idle`` has
+    one entry for each that waits for a job. Whoever adds a job, or takes one, looks afterwards whether more jobs than
+    threads wait. Each job has been rung for once; whoever takes one out, to do it or since it was dropped, takes one
+    ring with it.
     """
 
     def __init__(self, name: str, size: int) -> None:
         """Have *size* threads at most, called *name* and a number."""
         self._name = name
         self._size = size
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._jobs: OrderedDict[Job, None] = OrderedDict()
+        self._rings: SimpleQueue[str] = SimpleQueue()
+        self._is_stopped = False
         self._vacant = list(range(size, 0, -1))
         self._idle: list[None] = []
         self._gone: list[int] = []  # the numbers of those that ended
@@ -126,8 +140,21 @@ class Crew:
         Raises:
             OperationalError: the system has no thread left, and there is none yet.
         """
-        self._jobs.put(job)
+        job.crew = self
+        self._jobs[job] = None
+        self._rings.put(_JOB)
         self._hire_at_need()
+        if self._is_stopped and self.withdraw(job):  # it may have come too late for any of them
+            apart("read", job.do)
+
+    def withdraw(self, job: Job) -> bool:
+        """Take *job* out, for any thread; False where one has come to it."""
+        if self._jobs.pop(job, self) is self:
+            return False
+        with suppress(Empty):  # one has heard, and will find nothing
+            if self._rings.get_nowait() is _END:
+                self._rings.put(_END)
+        return True
 
     @property
     def is_busy(self) -> bool:
@@ -136,10 +163,11 @@ class Crew:
 
     def stop(self) -> None:
         """Have each thread end when it has done what was asked for before; for any thread, a finalizer's too."""
+        self._is_stopped = True
         while self._vacant:
             self._gone.append(self._vacant.pop())
         for _ in range(self._size):
-            self._jobs.put(None)
+            self._rings.put(_END)
 
     def join(self, deadline: float) -> bool:
         """Wait for the end of all threads, once it was stopped, up to *deadline*; return whether all have ended."""
@@ -150,7 +178,7 @@ class Crew:
         return True
 
     def _hire_at_need(self) -> None:
-        if self._jobs.qsize() > len(self._idle) and self._vacant:
+        if self._rings.qsize() > len(self._idle) and self._vacant:
             try:
                 number = self._vacant.pop()
             except IndexError:
@@ -165,11 +193,15 @@ class Crew:
     def _serve(self, number: int) -> None:
         while True:
             self._idle.append(None)
-            job = self._jobs.get()
+            ring = self._rings.get()
             self._idle.pop()
-            if job is None:
+            if ring is _END:
                 break
             self._hire_at_need()
+            try:
+                job, _ = self._jobs.popitem(last=False)
+            except KeyError:  # it was dropped meanwhile
+                continue
             job.do()
             del job  # what it refers to is not kept while this thread sleeps
         self._gone.append(number)
