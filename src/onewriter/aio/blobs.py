@@ -50,7 +50,7 @@ class Blob:
     async def close(self) -> None:
         """Close it; a second time, or after the end of its block, it does nothing."""
         if not self._session.is_over:
-            await self._session.finish(lambda _tx: self._blob.close())
+            await self._session.end(lambda _tx: self._blob.close())
 
     async def __aenter__(self) -> Self:
         """Return itself."""

@@ -23,8 +23,9 @@ States, all on the loop's thread but for the last, which any may ask for:
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -210,7 +211,19 @@ class Session(Generic[S]):
         if not self.is_over:
             for call in self._unserved:
                 call.broken = call.dropped  # S4
-            await self.finish(lambda _source: self._leave(part, _UNDONE))
+            await self.end(lambda _source: self._leave(part, _UNDONE))
+
+    async def end(self, work: Callable[[S], object]) -> None:
+        """Have *work* done, which ends a part of it; raises as `post`.
+
+        It is not waited for where the task, or an asynchronous generator, is being destroyed: nothing can be awaited
+        then. What the task asks for next comes after it all the same (S1).
+        """
+        if not isinstance(sys.exception(), GeneratorExit):
+            await self.finish(work)
+            return
+        with suppress(Error, RuntimeError):  # on another thread: then it ends with its block
+            self.post(work).answer.add_done_callback(heard)
 
     async def keep(self, part: Part[Any]) -> None:
         """Leave *part* as without an error; raises as `post`."""
