@@ -7,7 +7,7 @@ import gc
 import logging
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -109,29 +109,47 @@ async def test_a_forgotten_block_ends_with_its_object(tmp_path: Path) -> None:
         assert await names(db) == ["one"]
 
 
+async def _in_a_savepoint(db: aio.Database, inside: asyncio.Event) -> None:
+    async with db.transaction() as tx, tx.savepoint():
+        await tx.execute(INSERT, ("undone",))
+        inside.set()
+        await asyncio.Future[None]()
+
+
+async def _in_a_stream(db: aio.Database, inside: asyncio.Event) -> None:
+    async with db.transaction() as tx, tx.stream(NUMBERS, (100_000,)) as rows:
+        async for _ in rows:
+            inside.set()
+            await asyncio.Future[None]()
+
+
+async def _in_a_blob(db: aio.Database, inside: asyncio.Event) -> None:
+    async with db.transaction() as tx, await tx.open_blob("item", "name", 1):
+        inside.set()
+        await asyncio.Future[None]()
+
+
+Inside = Callable[[aio.Database, asyncio.Event], Coroutine[Any, Any, None]]
+
+
+@pytest.mark.parametrize("kind", [_in_a_savepoint, _in_a_stream, _in_a_blob])
 @on_loop
-async def test_a_task_that_is_destroyed_inside_a_savepoint(tmp_path: Path) -> None:
-    """That waits for nothing then, and nothing is heard of it but its end."""
+async def test_a_task_that_is_destroyed_inside_an_inner_block(tmp_path: Path, kind: Inside) -> None:
+    """That waits for nothing then, and nothing is heard of it but its end; also a second time."""
     async with await open_items(tmp_path) as db:
         await db.execute(INSERT, ("one",))
-
-        async def savepoint(inside: asyncio.Event) -> None:
-            async with db.transaction() as tx, tx.savepoint():
-                await tx.execute(INSERT, ("undone",))
-                inside.set()
-                await asyncio.Future[None]()
-
-        inside = asyncio.Event()
-        task = asyncio.create_task(savepoint(inside))
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-        await inside.wait()
-        kept: weakref.ref[object] = weakref.ref(task)
-        del task
-        # The thread that told it of its last call may have that call in hand for a moment.
-        await until(lambda: gc.collect() >= 0 and kept() is None, "it is destroyed")
-        await db.execute("UPDATE item SET size = 0", timeout_s=5.0)
-        gc.collect()
-        assert await names(db) == ["one"]
+        for _ in range(2):
+            inside = asyncio.Event()
+            task = asyncio.create_task(kind(db, inside))
+            setattr(task, "_log_destroy_pending", False)  # noqa: B010 - that of the C class, which no stub has
+            await inside.wait()
+            kept: weakref.ref[object] = weakref.ref(task)
+            del task
+            # The thread that told it of its last call may have that call in hand for a moment.
+            await until(lambda kept=kept: gc.collect() >= 0 and kept() is None, "it is destroyed")  # type: ignore[misc]
+            await db.execute("UPDATE item SET size = 0", timeout_s=5.0)
+            gc.collect()
+            assert await names(db) == ["one"]
 
 
 def test_a_loop_that_ends_in_the_middle_of_a_block(tmp_path: Path) -> None:
@@ -252,5 +270,5 @@ def test_a_closed_loop_keeps_neither_the_turn_nor_a_reader(tmp_path: Path) -> No
         asyncio.run(db.close(5.0))
         assert threads.stats().readers_lent == 0
         for task in kept:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            setattr(task, "_log_destroy_pending", False)  # noqa: B010 - that of the C class, which no stub has
             task.get_coro().close()
