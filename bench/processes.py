@@ -83,16 +83,16 @@ def _raw(load: Load) -> Callable[[], object]:
     return write
 
 
-def _join_nothing(_path: Path, _mode: int) -> None:
+def _join_nothing(path: Path, mode: int, member: contenders.Member) -> None:
     """Have no turn."""
 
 
 def _work(load: Load, pipe: Connection) -> None:
     """Run in a process of its own: say that it is ready, wait for the start, write, tell."""
     if load.turn_s is not None:
-        contenders.__dict__["TURN_S"] = load.turn_s
+        contenders.__dict__["TURN_S"] = load.turn_s  # which is final
     if load.way == ALONE:
-        contenders.__dict__["join"] = _join_nothing
+        contenders.join = _join_nothing
     db = None if load.way == RAW else onewriter.open(load.path, durability=load.durability)
     begin = threading.Barrier(load.threads + 1)
     waits: list[list[float]] = [[] for _ in range(load.threads)]

@@ -1,15 +1,11 @@
-"""Small writes of many tasks of asyncio, beside aiosqlite; and how long the loop is kept by what goes on beside it.
+"""Small writes of many tasks of asyncio, beside aiosqlite.
 
     python -m bench.tasks [--tasks 100,1000] [--durability full] [--rounds 7] [--seconds 1] [--json FILE]
-    python -m bench.tasks --delay [--seconds 3]
     python -m bench.tasks --events
 
 Each task inserts one row of 20 bytes after the other. aiosqlite is used as its documentation has it, one connection,
 ``execute`` and ``commit``; behind an `asyncio.Lock`, since tasks that share a connection share its transaction, and one
 would commit what another has half done. *unlocked* leaves that lock out: most of its commits then have nothing to do.
-
-``--delay`` measures how late a timer of the loop comes at the worst, while 100 tasks write, a query takes all the time,
-a transaction is held, the line is full, the disk is slow, and the database is closed. It fails past 20 ms.
 
 ``--events`` measures what it costs a task to wait for a future of asyncio, and for an event of anyio.
 """
@@ -30,14 +26,12 @@ import anyio
 
 import onewriter
 from bench.rounds import Figure, Report, Round, arguments, figure, in_turn, numbers
-from onewriter import Config
 from onewriter.config import Durability
 
 ROW = "x" * 20
 CREATE = "CREATE TABLE small (id INTEGER PRIMARY KEY, body TEXT NOT NULL)"
 INSERT = "INSERT INTO small (body) VALUES (?)"
 LOCKED, UNLOCKED, OURS, FUNCTIONS = "aiosqlite", "aiosqlite, unlocked", "onewriter execute", "onewriter write"
-DELAY_S = 0.02
 Write = Callable[[], Awaitable[object]]
 
 
@@ -72,7 +66,8 @@ async def _onewriter(path: Path, durability: Durability, *, by_function: bool) -
         yield (lambda: db.write(insert)) if by_function else (lambda: db.execute(INSERT, (ROW,)))
 
 
-async def _run(write: Write, tasks: int, seconds: float) -> Round:
+async def run_tasks(write: Write, tasks: int, seconds: float) -> Round:
+    """Have so many *tasks* call *write*, each again and again for *seconds*."""
     stop = time.perf_counter() + seconds
     done, worst_s = 0, 0.0
 
@@ -108,80 +103,8 @@ async def compare(tasks: int, durability: Durability, rounds: int, seconds: floa
                     FUNCTIONS: await enter(_onewriter(folder / "write.db", durability, by_function=True)),
                 }
                 for way in in_turn(ways, number):
-                    seen[way].append(await _run(ways[way], tasks, seconds))
+                    seen[way].append(await run_tasks(ways[way], tasks, seconds))
     return {way: figure(rounds_, seen[LOCKED]) for way, rounds_ in seen.items()}
-
-
-async def _latest(seconds: float, during: Callable[[], Awaitable[object]]) -> float:
-    """Return how late the loop's timers come at the worst while *during* runs, for *seconds* at least."""
-    worst_s, ended = 0.0, asyncio.Event()
-
-    async def look() -> None:
-        nonlocal worst_s
-        while not ended.is_set():
-            due = time.perf_counter() + 0.001
-            await asyncio.sleep(0.001)
-            worst_s = max(worst_s, time.perf_counter() - due)
-
-    looking = asyncio.create_task(look())
-    await asyncio.gather(during(), asyncio.sleep(seconds))
-    ended.set()
-    await looking
-    return worst_s
-
-
-COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000000) SELECT count(*) FROM n"
-
-
-async def delays(seconds: float) -> dict[str, float]:
-    """Return how late timers come, by what is going on."""
-    with tempfile.TemporaryDirectory(prefix="onewriter-bench-") as name:
-        config = Config(pending_max=50)
-        db = await onewriter.aio.open(Path(name) / "a.db", config=config)
-        await db.execute(CREATE)
-
-        async def writes(number: int = 100) -> None:
-            await _run(lambda: db.execute(INSERT, (ROW,)), number, seconds)
-
-        async def held() -> None:
-            async with db.transaction() as tx:
-                await tx.execute(INSERT, (ROW,))
-                await asyncio.sleep(seconds)
-
-        async def query() -> None:
-            await db.query_value(COUNT)
-
-        body = (
-            "x" * 4_000_000
-        )  # made once: four of them, made by the tasks, would keep the loop by themselves
-
-        async def large() -> None:
-            await _run(lambda: db.execute(INSERT, (body,)), 4, seconds)
-
-        async def held_and_full() -> None:
-            await asyncio.gather(held(), writes(500))
-
-        async def closing() -> None:
-            waiting: list[asyncio.Task[object]] = []
-            while len(waiting) < 1000:  # not all in one turn of the loop, which would keep it by itself
-                waiting += [asyncio.create_task(db.execute(INSERT, (ROW,))) for _ in range(50)]
-                await asyncio.sleep(0)
-            await db.close()
-            await asyncio.wait(waiting)
-
-        found = {"nothing": await _latest(seconds, lambda: asyncio.sleep(0))}
-        found["100 tasks write"] = await _latest(seconds, writes)
-        found["a query takes all the time"] = await _latest(seconds, query)
-        found["both"] = await _latest(seconds, lambda: asyncio.gather(query(), writes()))
-        found["a transaction is held, the line is full"] = await _latest(seconds, held_and_full)
-        found["commits of 4 MB"] = await _latest(seconds, large)
-        found["close, behind 1,000 writes"] = await _latest(seconds, closing)
-        full = await onewriter.aio.open(Path(name) / "b.db", config=Config(wal_bytes_max=1 << 30))
-        await full.execute(CREATE)
-        for _ in range(20):
-            await full.execute(INSERT, (body,))
-        found["close, with up to 80 MB in the WAL"] = await _latest(0.0, full.close)
-        return found
 
 
 async def _waits(tasks: int = 100, each: int = 300, rounds: int = 5) -> dict[str, float]:
@@ -214,7 +137,6 @@ def main(given: list[str] | None = None) -> int:
     parser = arguments("Small writes of many tasks.", rounds=7, seconds=1.0)
     parser.add_argument("--tasks", type=numbers, default=[100, 1000], help="numbers of tasks")
     parser.add_argument("--durability", default="full", choices=("full", "normal"))
-    parser.add_argument("--delay", action="store_true", help="how long the loop is kept; no comparison then")
     parser.add_argument("--events", action="store_true", help="what it costs to wait; no comparison then")
     chosen = parser.parse_args(given)
     report = Report(chosen, f", durability {chosen.durability}, aiosqlite {aiosqlite.__version__}")
@@ -222,11 +144,6 @@ def main(given: list[str] | None = None) -> int:
         for what, took_s in asyncio.run(_waits()).items():
             print(f"{what:25s} {took_s * 1e6:6.2f} us")
         return 0
-    if chosen.delay:
-        found = asyncio.run(delays(chosen.seconds))
-        for what, late_s in found.items():
-            print(f"{what:45s} the loop was late by {late_s * 1000:6.1f} ms at the worst")
-        return int(max(found.values()) > DELAY_S)
     for tasks in chosen.tasks:
         report.show(
             f"{tasks} tasks", asyncio.run(compare(tasks, chosen.durability, chosen.rounds, chosen.seconds))
