@@ -6,6 +6,8 @@ import asyncio
 import random
 from pathlib import Path
 
+import uvloop
+
 import onewriter
 from onewriter import Config, aio
 from tests.aio.loops import COUNT, INSERT, is_sound, names, on_loop, open_items
@@ -96,12 +98,22 @@ async def _some_read(db: aio.Database, kind: int) -> None:
 @on_loop
 async def test_ten_thousand_random_cancellations(tmp_path: Path, seed: int) -> None:
     """The database is open, its line empty, its readers back, and the file is what the oracle knows."""
+    await _storm(tmp_path, seed, CANCELLATIONS)
+
+
+def test_random_cancellations_on_uvloop(tmp_path: Path, seed: int) -> None:
+    """A loop that is not of Python's own: its futures and handles are other ones."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_storm(tmp_path, seed, CANCELLATIONS // 4))
+
+
+async def _storm(folder: Path, seed: int, cancellations: int) -> None:
     dice = random.Random(seed)
     oracle = Oracle()
     config = Config(readers_max=3, pending_max=8)
-    async with await open_items(tmp_path, config) as db:
+    async with await open_items(folder, config) as db:
         number = 0
-        while oracle.cancelled < CANCELLATIONS:
+        while oracle.cancelled < cancellations:
             tasks: list[asyncio.Task[None]] = []
             for _ in range(24):
                 number += 1
