@@ -514,6 +514,28 @@ def test_leaving_may_be_interrupted_anywhere(
 
 
 @linux
+def test_who_comes_after_an_interrupted_leaving_keeps_its_locks(company: Company, seed: int) -> None:
+    """What is left of the leaving is done before the next has a descriptor: to close one later drops all locks."""
+    for number in range(1 + seed % 3, BYTECODES_MAX, 3):
+        leaves = Company(company.path.parent).join()
+        striker = Striker(number)
+        striker.run(leaves.leave)
+        comes = Company(company.path.parent).join()
+        leaves.leave()
+        byte = roll.PLACE_BYTE + comes._place
+        assert forked(lambda byte=byte: _locker(company.path, byte)) == os.getpid(), striker.place  # type: ignore[misc]
+        comes.leave()
+        if not striker.place:
+            assert number > 50
+            return
+    raise AssertionError("it never ended")
+
+
+def _locker(path: Path, byte: int) -> int | None:
+    return Company(path.parent).join()._page.locker(byte)
+
+
+@linux
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # a page that the collector closed

@@ -332,7 +332,10 @@ def _join(side: Path, mode: int, member: Member) -> None:
     """Take a place on the page of *side*; the caller has the lock."""
     state = files.look_at(side)
     shared = None if state is None else _pages.get((state.st_dev, state.st_ino))
-    if shared is None or shared.page.is_closing:  # an interrupt struck who closed it
+    if shared is not None and shared.page.is_closing:  # an interrupt struck who closed it
+        shared.page.close()  # now: later it would drop the locks of the next (`turnfile`, I1)
+        shared = None
+    if shared is None:
         shared = _Shared(Roll(side, mode))
     before = set(shared.places)
     try:
