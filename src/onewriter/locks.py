@@ -50,6 +50,8 @@ def let_go(lock: threading.RLock) -> None:
 
 def holding(lock: threading.RLock, call: Callable[[*Ts], T], *arguments: *Ts) -> T:
     """Return what *call* returns, called with *lock* held; an interrupt does not leave it held."""
+    if is_mine(lock):  # a signal handler is here, in the middle of another call, to which the lock is left
+        return call(*arguments)
     try:
         with lock:
             return call(*arguments)
