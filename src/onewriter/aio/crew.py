@@ -26,7 +26,6 @@ from onewriter.locks import closed_lock, wake_up
 from .mailbox import Answer, Mailbox
 
 HAND_OVER_S: Final = 0.05
-_JOB, _END = "a job", "the end of a thread"  # what is rung for
 
 
 class Job(Answer):
@@ -117,9 +116,10 @@ class Crew:
     """The threads of one database.
 
     No lock, since each step is one call into C: each thread has taken its number out of ``_vacant``, and ``_idle`` has
-    one entry for each that waits for a job. Whoever adds a job, or takes one, looks afterwards whether more jobs than
-    threads wait. Each job has been rung for once; whoever takes one out, to do it or since it was dropped, takes one
-    ring with it.
+    one entry for each that waits for a ring. Whoever adds a job, or takes one, looks afterwards whether more rings than
+    threads wait. Each job has been rung for once, and who takes one out takes a ring with it: not always its own, so
+    that who withdraws one looks afterwards whether there is a ring for each that is left. A ring too many does no harm.
+    Once it was stopped, who hears a ring rings again, and each thread ends when it finds no job.
     """
 
     def __init__(self, name: str, size: int) -> None:
@@ -127,7 +127,7 @@ class Crew:
         self._name = name
         self._size = size
         self._jobs: OrderedDict[Job, None] = OrderedDict()
-        self._rings: SimpleQueue[str] = SimpleQueue()
+        self._rings: SimpleQueue[None] = SimpleQueue()
         self._is_stopped = False
         self._vacant = list(range(size, 0, -1))
         self._idle: list[None] = []
@@ -142,7 +142,7 @@ class Crew:
         """
         job.crew = self
         self._jobs[job] = None
-        self._rings.put(_JOB)
+        self._rings.put(None)
         self._hire_at_need()
         if self._is_stopped and self.withdraw(job):  # it may have come too late for any of them
             apart("read", job.do)
@@ -152,8 +152,11 @@ class Crew:
         if self._jobs.pop(job, self) is self:
             return False
         with suppress(Empty):  # one has heard, and will find nothing
-            if self._rings.get_nowait() is _END:
-                self._rings.put(_END)
+            self._rings.get_nowait()
+        if self._is_stopped or len(self._jobs) > self._rings.qsize():
+            self._rings.put(None)  # who has heard found nothing before this came: so it was another's
+            with suppress(OperationalError):
+                self._hire_at_need()
         return True
 
     @property
@@ -164,10 +167,10 @@ class Crew:
     def stop(self) -> None:
         """Have each thread end when it has done what was asked for before; for any thread, a finalizer's too."""
         self._is_stopped = True
-        while self._vacant:
-            self._gone.append(self._vacant.pop())
-        for _ in range(self._size):
-            self._rings.put(_END)
+        with suppress(IndexError):  # another thread may take the last one
+            while self._vacant:
+                self._gone.append(self._vacant.pop())
+        self._rings.put(None)
 
     def join(self, deadline: float) -> bool:
         """Wait for the end of all threads, once it was stopped, up to *deadline*; return whether all have ended."""
@@ -193,14 +196,16 @@ class Crew:
     def _serve(self, number: int) -> None:
         while True:
             self._idle.append(None)
-            ring = self._rings.get()
+            self._rings.get()
             self._idle.pop()
-            if ring is _END:
-                break
+            if self._is_stopped:
+                self._rings.put(None)
             self._hire_at_need()
             try:
                 job, _ = self._jobs.popitem(last=False)
             except KeyError:  # it was dropped meanwhile
+                if self._is_stopped:
+                    break
                 continue
             job.do()
             del job  # what it refers to is not kept while this thread sleeps
