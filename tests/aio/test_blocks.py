@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from onewriter import (
 from onewriter.aio.rows import GROUP_MAX
 from tests.aio.loops import COUNT, INSERT, names, on_loop, open_items, pending, until
 from tests.support.databases import Held, with_function
-from tests.support.steps import Call
+from tests.support.steps import LIMIT_S, Call, wait_until
 
 
 @on_loop
@@ -145,6 +146,36 @@ async def test_what_waits_waits_no_longer_than_its_deadline(tmp_path: Path) -> N
         free.set()
         await reading
         assert await names(db) == []
+
+
+@on_loop
+async def test_a_block_that_a_thread_comes_to_as_it_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task is told that it was too late, and the reader does not wait for it.
+
+    loop                                  thread
+    finds that it has not begun
+                                          opens the read
+    tells the task that it is too late
+    """
+    async with await open_items(tmp_path) as db:
+        free = threading.Event()
+        reads = [asyncio.create_task(db.read(lambda _tx: free.wait(LIMIT_S))) for _ in range(2)]
+        await until(lambda: db.sync.stats().readers_lent == 2, "two reads")
+        readers = db._desk._readers
+        late = readers.late
+
+        def slowly(since: float, sql: str) -> ReadTimeout:
+            free.set()
+            wait_until(lambda: "a read transaction" in str(db.sync.stats().oldest_reader), "an open read")
+            return late(since, sql)
+
+        monkeypatch.setattr(readers, "late", slowly)
+        with pytest.raises(ReadTimeout):
+            await _entered(db.read_transaction(timeout_s=0.01))
+        await asyncio.gather(*reads)
+        await until(lambda: db.sync.stats().readers_lent == 0, "no read left")
 
 
 async def _entered(block: AbstractAsyncContextManager[object]) -> object:

@@ -117,3 +117,10 @@ class OpenRead(Job):
         """Have it not begun, or ended where it was opened meanwhile."""
         super().drop()
         self._session.abandon()
+
+    def give_up(self) -> BaseException | None:
+        """Have it not begun, past its deadline, or ended where a thread comes to it at the same moment."""
+        error = super().give_up()
+        if error is not None:
+            self._session.abandon()
+        return error
