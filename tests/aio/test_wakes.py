@@ -137,3 +137,25 @@ def test_a_loop_that_was_closed_is_not_waited_for(tmp_path: Path) -> None:
         again.close()
         db.sync.close()
         del task, stopped
+
+
+def test_callbacks_of_a_closed_loop_are_called_before_the_database_is_closed(tmp_path: Path) -> None:
+    """The loop was closed with its news on the way, and nobody asks again before a thread closes."""
+    called: list[str] = []
+
+    def work(tx: onewriter.Transaction) -> None:
+        tx.execute(INSERT, ("one",))
+        tx.after_commit(lambda: called.append("called"))
+
+    with onewriter.open(tmp_path / "items.db", migrations=SCHEMA) as threads:
+        db = aio.Database(threads)
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _loop, _context: None)  # it tells of the task that was left
+        task = loop.create_task(db.write(work))
+        loop.run_until_complete(asyncio.sleep(0))
+        box = db._desk._boxes[loop]
+        wait_until(lambda: box._rung, "the ring")
+        loop.close()
+        assert called == []
+    wait_until(lambda: called == ["called"], "the callback")
+    task.get_coro().close()

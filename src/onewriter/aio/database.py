@@ -211,7 +211,6 @@ class Database(Reading):
 
         def work() -> None:
             self._sync.close(max(0.0, deadline - clock.now()))
-            self._desk.end()
 
         await outcome(self._desk.apart("close", work))
 

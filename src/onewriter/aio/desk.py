@@ -49,6 +49,7 @@ class Desk:
         self._reading: dict[Asker, int] = {}  # how many reads a task has open
         self.crew = Crew(f"read-{database.path.name}", self._config.readers_max)
         self._inside.has_staff(self.crew)
+        self._inside.has_staff(self)
 
     # --- writing
 
@@ -230,9 +231,13 @@ class Desk:
             msg = f"{self._path}: close() inside a read would wait for itself; leave the read first"
             raise NestedRead(msg)
 
-    def end(self) -> None:
-        """Let go of loops that nobody will close this for; the crew has ended with the database."""
+    def stop(self) -> None:
+        """Have done, for closed loops, what is to be done all the same; the database has ended, and all is told."""
         self._drop_closed()
+
+    def join(self, _deadline: float) -> bool:
+        """Wait for nothing: the crew ends for itself."""
+        return True
 
     def forget(self) -> None:
         """End the crew, without waiting; for a finalizer."""
