@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onewriter
 from onewriter import aio
+from onewriter.aio.mailbox import Letter, Mailbox
 from tests.aio.loops import INSERT, PATIENT, WakeLoop
 from tests.support.databases import SCHEMA, Held
 from tests.support.steps import LIMIT_S, Call, Steps, wait_until
@@ -159,3 +160,29 @@ def test_callbacks_of_a_closed_loop_are_called_before_the_database_is_closed(tmp
         assert called == []
     wait_until(lambda: called == ["called"], "the callback")
     task.get_coro().close()
+
+
+def test_callbacks_are_called_once_though_the_outcome_is_told_again_to_a_closed_loop(tmp_path: Path) -> None:
+    """An interrupt of who tells it may have it told twice."""
+    called: list[str] = []
+
+    def work(tx: onewriter.Transaction) -> None:
+        tx.execute(INSERT, ("one",))
+        tx.after_commit(lambda: called.append(threading.current_thread().name))
+
+    async def write(db: aio.Database) -> tuple[Mailbox, Letter]:
+        task = asyncio.create_task(db.write(work))
+        await asyncio.sleep(0)
+        box = db._desk.box()
+        (letter,) = box._open
+        await task
+        return box, letter
+
+    with onewriter.open(tmp_path / "items.db", migrations=SCHEMA) as threads:
+        box, letter = asyncio.run(write(aio.Database(threads)))
+        before = set(threading.enumerate())
+        box.put(letter)
+        box.ring()
+        for thread in set(threading.enumerate()) - before:
+            thread.join(LIMIT_S)
+        assert called == [threading.current_thread().name]

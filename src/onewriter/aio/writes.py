@@ -65,7 +65,10 @@ class AskedWrite(Letter, Ticket[Request]):
         settle(self.answer, self.value, error)
 
     def be_lost(self) -> None:
-        """Call what is to be called after the commit, on a thread of its own."""
+        """Call what is to be called after the commit, on a thread of its own, unless it has arrived."""
+        if self.has_arrived:
+            return  # told twice, as above
+        self.has_arrived = True
         if self.error is None and self.work.callbacks is not None:
             apart("callbacks", self.work.committed, self._writer.path)
 
