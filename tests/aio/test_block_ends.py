@@ -7,7 +7,7 @@ import gc
 import logging
 import time
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,26 @@ async def test_a_task_that_is_destroyed_inside_an_inner_block(tmp_path: Path, ki
             await db.execute("UPDATE item SET size = 0", timeout_s=5.0)
             gc.collect()
             assert await names(db) == ["one"]
+
+
+@on_loop
+async def test_a_generator_that_is_closed_inside_a_block_waits_for_its_end(tmp_path: Path) -> None:
+    """What was open is rolled back, and the turn is free, when `aclose` returns."""
+    async with await open_items(tmp_path) as db:
+
+        async def rows() -> AsyncGenerator[object]:
+            async with db.transaction() as tx:
+                await tx.execute(INSERT, ("undone",))
+                async with tx.stream("SELECT name FROM item") as found:
+                    async for row in found:
+                        yield row
+
+        for number in range(20):
+            generator = rows()
+            await anext(generator)
+            await generator.aclose()
+            await db.execute(INSERT, (f"{number}",), timeout_s=0.0)
+        assert await names(db) == [f"{number}" for number in range(20)]
 
 
 def test_a_loop_that_ends_in_the_middle_of_a_block(tmp_path: Path) -> None:

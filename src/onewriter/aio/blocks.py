@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -13,6 +13,7 @@ from onewriter.errors import MisuseError
 
 from .crew import Job
 from .desk import Desk
+from .mailbox import Asker
 from .rows import StreamRows
 from .sessions import Session
 from .transaction import ReadTransaction, Transaction
@@ -26,6 +27,7 @@ class _Block(Generic[S, T]):
     """A block that is entered once."""
 
     _session: Session[S] | None = None
+    _asker: Asker | None = None
     _given: T | None = (
         None  # kept, since it ends the session with itself, and the block may not have named it
     )
@@ -45,7 +47,7 @@ class _Block(Generic[S, T]):
         if self._session is not None:
             raise MisuseError("the block of a transaction or stream is entered once: make another one")
         session, asked = self._ask()
-        self._session = session
+        self._session, self._asker = session, asked.asker
         try:
             await asked.answer
         except asyncio.CancelledError:
@@ -59,10 +61,17 @@ class _Block(Generic[S, T]):
     ) -> None:
         session = self._session
         assert session is not None, "not entered"
-        if kind is GeneratorExit:  # the task was destroyed: nothing can be awaited any more
-            session.abandon()
+        if kind is GeneratorExit and not self._is_in_its_task():
+            session.abandon()  # the task was destroyed: nothing can be awaited any more
         else:
             await session.leave(commit=kind is None)
+
+    def _is_in_its_task(self) -> bool:
+        """Whether the task that entered it runs: then an asynchronous generator of its is closed, which can await."""
+        with suppress(RuntimeError):  # no loop runs
+            task = asyncio.current_task()
+            return task is not None and self._asker is not None and self._asker() is task
+        return False
 
 
 class WriteBlock(_Block[sync.Transaction, Transaction]):
