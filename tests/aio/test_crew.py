@@ -77,6 +77,20 @@ def test_who_withdraws_leaves_a_ring_for_the_next(box: Mailbox) -> None:
     assert crew.join(clock.now() + LIMIT_S)
 
 
+def test_the_system_has_one_thread_left(box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is to start the one that has a name, and finds that it cannot: it does the work itself."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("onewriter.aio.crew.apart", refuse)
+    crew, job = Crew("read-test", 1), Asked(box)
+    crew.do(job)
+    assert job.done.wait(LIMIT_S)
+    crew.stop()
+    assert crew.join(clock.now() + LIMIT_S)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_many_ask_and_leave_at_once(box: Mailbox, seed: int) -> None:
     """From several threads, while the crew is stopped somewhere in the middle: each is done once or was withdrawn."""

@@ -187,11 +187,18 @@ class Crew:
             except IndexError:
                 return  # another was quicker
             try:
-                _thread.start_new_thread(apart, (f"{self._name}-{number}", self._serve, number))
+                _thread.start_new_thread(self._begin, (number,))
             except RuntimeError as error:
                 self._vacant.append(number)
                 if len(self._vacant) == self._size:
                     raise OperationalError(f"cannot start a thread that reads: {error}") from error
+
+    def _begin(self, number: int) -> None:
+        """Serve as *number*, on a thread with a name, or on this one where the system has no second one left."""
+        try:
+            apart(f"{self._name}-{number}", self._serve, number)
+        except RuntimeError:
+            self._serve(number)
 
     def _serve(self, number: int) -> None:
         while True:
