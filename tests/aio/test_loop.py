@@ -125,6 +125,24 @@ async def test_closing_waits_no_longer_than_its_deadline(tmp_path: Path) -> None
     await until(lambda: _threads() == [], "all threads ended")
 
 
+@on_loop
+async def test_reads_that_wait_when_closing_has_no_time_left_are_refused(tmp_path: Path) -> None:
+    """Though every thread that reads is at work still."""
+    db = await open_items(tmp_path)
+    free = threading.Event()
+    reads = [asyncio.create_task(db.read(lambda _tx: free.wait(LIMIT_S))) for _ in range(2)]
+    await until(lambda: db.sync.stats().readers_lent == 2, "two reads")
+    waits = asyncio.create_task(db.query(COUNT))
+    await until(lambda: len(db._desk.crew._jobs) == 1, "a third")
+    await db.close(0.01)
+    with pytest.raises(DatabaseClosed):
+        await waits
+    assert not free.is_set()
+    free.set()
+    assert await asyncio.gather(*reads) == [True, True]
+    await until(lambda: _threads() == [], "all threads ended")
+
+
 def _threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("onewriter-")]
 

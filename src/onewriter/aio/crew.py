@@ -173,12 +173,23 @@ class Crew:
         self._rings.put(None)
 
     def join(self, deadline: float) -> bool:
-        """Wait for the end of all threads, once it was stopped, up to *deadline*; return whether all have ended."""
+        """Wait for the end of all threads, once it was stopped, up to *deadline*; return whether all have ended.
+
+        Where they have not, what waits for them is done by a thread of its own: the database is closed, and refuses it.
+        """
         while len(self._gone) < self._size:
             if not self._news.acquire(timeout=clock.wait_s(deadline)):
+                if self._jobs:
+                    apart("read", self._do_rest)
                 return False
         wake_up(self._news)  # for the next who waits
         return True
+
+    def _do_rest(self) -> None:
+        with suppress(KeyError):  # another thread may take the last one
+            while self._jobs:
+                job, _ = self._jobs.popitem(last=False)
+                job.do()
 
     def _hire_at_need(self) -> None:
         if self._rings.qsize() > len(self._idle) and self._vacant:
