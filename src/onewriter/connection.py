@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -199,7 +200,8 @@ class Connection(Upkeep):
         try:
             self.rollback()
         finally:
-            self._apsw.set_progress_handler(self._overdue, STEPS)
+            with suppress(apsw.ConnectionClosedError):
+                self._apsw.set_progress_handler(self._overdue, STEPS)
         if not self._foreign_keys:
             self.set_foreign_keys(on=True)
         self._guard.trusted = False

@@ -200,6 +200,9 @@ class Crew:
             try:
                 _thread.start_new_thread(self._begin, (number,))
             except RuntimeError as error:
+                if self._is_stopped:
+                    self._leave(number)
+                    return
                 self._vacant.append(number)
                 if len(self._vacant) == self._size:
                     raise OperationalError(f"cannot start a thread that reads: {error}") from error
@@ -227,5 +230,8 @@ class Crew:
                 continue
             job.do()
             del job  # what it refers to is not kept while this thread sleeps
+        self._leave(number)
+
+    def _leave(self, number: int) -> None:
         self._gone.append(number)
         wake_up(self._news)

@@ -235,7 +235,7 @@ class Desk:
         """Have done, for closed loops, what is to be done all the same; the database has ended, and all is told."""
         self._drop_closed()
 
-    def join(self, _deadline: float) -> bool:
+    def join(self, deadline: float) -> bool:  # noqa: ARG002 - as the crew
         """Wait for nothing: the crew ends for itself."""
         return True
 

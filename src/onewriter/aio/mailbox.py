@@ -107,7 +107,9 @@ class Mailbox:
         # On the loop's thread alone, while that is not closed: those that have not arrived, and the timer for their
         # deadlines.
         self._open: dict[Letter, None] = {}
-        self._late: deque[Letter] = deque()  # some of those, whose deadline has passed
+        # Some of those, whose deadline has passed; when the last were told so, since an interrupt may lose the rest.
+        self._late: deque[Letter] = deque()
+        self._late_at = 0.0
         self._looks_at = clock.NEVER
         self._timer: asyncio.TimerHandle | None = None
 
@@ -146,15 +148,21 @@ class Mailbox:
 
     def _look(self) -> None:
         self._looks_at, self._timer = clock.NEVER, None
-        now = clock.now()
-        self._late.extend(each for each in self._open if each.until <= now)
-        at = min((each.until for each in self._open if each.until > now), default=clock.NEVER)
+        now, late = clock.now(), self._late
+        # The rest of an earlier look is on its way: not twice in a turn (M6).
+        is_told = bool(late) and now < self._late_at + _AGAIN_S
+        for letter in [each for each in self._open if each.until <= now]:
+            letter.until = clock.NEVER  # it is looked at once
+            late.append(letter)
+        at = min((each.until for each in self._open), default=clock.NEVER)
         if at < self._looks_at:
             self._look_by(at)
-        self._give_up()
+        if not is_told:
+            self._give_up()
 
     def _give_up(self) -> None:
         late, left = self._late, AT_ONCE_MAX
+        self._late_at = clock.now()
         try:
             while late and left:
                 left -= 1
