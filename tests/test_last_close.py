@@ -103,6 +103,38 @@ def test_all_is_moved_before_the_close(tmp_path: Path, disk: Disk, rows: int) ->
         assert other.run("SELECT count(*) FROM body") == [[rows]]
 
 
+def test_who_closes_does_not_wait_for_a_thread_that_is_opening(tmp_path: Path, disk: Disk) -> None:
+    """It was asked a moment ago and has no connection yet: who closes does its work, outside the close.
+
+    closes                           the thread that moves
+    ──────────────────────────────   ──────────────────────────────
+    writes, and asks for it
+                                     begins to open
+    moves all, and closes
+                                     has opened, and ends
+    """
+    steps = Steps()
+
+    def on_connect(_: object) -> None:
+        if threading.current_thread().name.startswith("onewriter-checkpoint"):
+            steps.mark("opens")
+            steps.wait_for("go")
+
+    config = Config(vfs=disk.name, on_connect=on_connect)
+    db = onewriter.open(tmp_path / "a.db", config=config, durability="normal")
+    db.execute("CREATE TABLE body (id INTEGER PRIMARY KEY, bytes BLOB)")
+    db.execute_many(INSERT, [()] * 3_000)
+    steps.wait_for("opens")
+    disk.before = 0
+    try:
+        db.close(timeout_s=0)
+        assert disk.inside == 0
+        assert disk.before > 0
+    finally:
+        steps.mark("go")
+        db.close()
+
+
 def test_who_is_not_the_last_moves_nothing(tmp_path: Path, disk: Disk) -> None:
     """Nobody is kept by a close that is none of the file's; the last one does it, and has all."""
     db = make(tmp_path, disk, 1)

@@ -17,9 +17,10 @@ C5  Where nothing has been written for ``QUIET_S``, the file is cut to nothing, 
 C6  Whoever closes the last connection to the file moves what is left (https://sqlite.org/wal.html#ckpt). SQLite does
     that inside the close, and APSW has the interpreter's lock meanwhile: no thread, no event loop would run for as
     long. So where the process is the last to write, what is left is moved, and the WAL cut, before the close: by this
-    thread, or where it was never started by who closes the writing connection.
-C7  No SQLite call of the thread is under way when the process forks, not even its close: the child could not shed that
-    handle.
+    thread, or where it has no connection yet by who closes the writing one. He does not wait for the thread, which may
+    be at `on_connect`.
+C7  No SQLite call of the thread is under way when the process forks, nor what is done in its place (C6), not even its
+    close: the child could not shed that handle.
 C8  Where a reader has let the file get long, it is cut while writes go on, by the first commit after each restart:
     SQLite does it nowhere else. To cut a gigabyte takes a quarter of a second, so no commit cuts more than
     ``CUT_BYTES``, and restarts are sought more often until the file is within its limit.
@@ -116,8 +117,8 @@ class Checkpointer:
         self._complained = ""  # what was logged last, so that it is logged once
         self._small_bytes = self.pass_pages * page_bytes  # that are not worth cutting
         self._quiet_log, self._quiet_since, self._quiet_s = -1, 0.0, QUIET_S
-        # While a call of SQLite's runs (C7). Re-entrant for `holding`.
-        self.calling = threading.RLock()
+        self.calling = threading.RLock()  # while a call of SQLite's runs (C7)
+        self.settling = threading.RLock()  # while who closes moves what is left. Re-entrant for `holding`
         self._is_last = False  # when it ends, the process is the last to write
         self.at_end: Callable[[], object] | None = None  # called when the connection is closed
         self._is_over = False
@@ -179,8 +180,8 @@ class Checkpointer:
     def settle(self, connection: Connection) -> None:
         """Have no work left for the close of *connection*, the writing one, and of the thread's own (C6)."""
         self._is_last = connection.turn is None or connection.turn.is_last()
-        if not self._helper.was_asked:
-            holding(self.calling, self._settle, connection)
+        if self._connection is None:
+            holding(self.settling, self._settle, connection)
 
     def stop(self) -> None:
         """Have the thread end, and close its connection, without waiting for it."""
@@ -343,7 +344,8 @@ _held: list[threading.RLock] = []  # while the process forks
 
 
 def _before_fork() -> None:
-    _held.extend(each.calling for each in list(_all) if each.calling.acquire(timeout=_FORK_S))
+    locks = [lock for each in list(_all) for lock in (each.settling, each.calling)]
+    _held.extend(lock for lock in locks if lock.acquire(timeout=_FORK_S))
 
 
 def _after_fork() -> None:
