@@ -10,14 +10,16 @@ import threading
 import time
 import warnings
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import onewriter
-from onewriter import Database, DatabaseClosed, NestedRead, NestedWrite, Transaction, clock, presence
+from onewriter import Database, DatabaseClosed, NestedRead, NestedWrite, Transaction, clock, helpers, presence
 from onewriter.helpers import Helper
 from tests.support.children import child
 from tests.support.databases import PATIENT, Held, names, open_items
@@ -383,3 +385,42 @@ def test_a_thread_that_is_about_to_begin_is_waited_for() -> None:
     steps.mark("go")
     assert helper.end(clock.now() + LIMIT_S)
     assert done
+
+
+def test_a_burst_starts_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call would make another that starts it, until it has begun: hundreds, where the system may have no room."""
+    starters: list[Callable[[], object]] = []
+    monkeypatch.setattr(helpers, "_AGAIN_S", LIMIT_S, raising=False)
+    monkeypatch.setattr(
+        helpers, "_thread", SimpleNamespace(start_new_thread=lambda call, _: starters.append(call))
+    )
+    helper = Helper("helper", lambda: clock.NEVER)
+    for _ in range(100):
+        helper.start()
+    (starter,) = starters
+    starter()
+    assert helper.end(clock.now() + LIMIT_S)
+
+
+def test_a_thread_that_the_system_refuses_is_started_when_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody may ask for it again: a future that is its to tell would wait for ever."""
+    done, refusals = Steps(), [RuntimeError(), RuntimeError()]
+
+    def work() -> float:
+        done.mark("works")
+        return clock.NEVER
+
+    helper = Helper("helper", work)
+    start = helper._thread.start
+
+    def refuses() -> None:
+        if refusals:
+            raise refusals.pop()
+        start()
+
+    monkeypatch.setattr(helper._thread, "start", refuses)
+    helper.start()
+    done.wait_for("works")
+    assert helper.end(clock.now() + LIMIT_S)

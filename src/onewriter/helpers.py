@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -19,6 +20,7 @@ from .locks import closed_lock, wake_up
 
 _log = logging.getLogger(__name__)
 _PAUSE_S: Final = 1.0  # after a failure
+_AGAIN_S = 0.05  # between two tries to start the thread
 
 
 class Helper:
@@ -41,6 +43,7 @@ class Helper:
         self._wanted = True
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._starting = threading.Lock()  # of bare threads only, which no interrupt reaches
+        self._again_at = 0.0  # when `start` is to try again
         self._asked = False  # `start` was called
         self._runs = False  # the thread has begun; its identifier comes a moment before it may be joined
         self._begun = closed_lock()  # news of that
@@ -48,17 +51,19 @@ class Helper:
     def start(self) -> None:
         """Start the thread if it was not started yet.
 
-        By another one, since an interrupt of the calling thread in the middle of that would leave half a thread.
+        By another one, since an interrupt of the calling thread in the middle of that would leave half a thread. A
+        burst of calls makes one of those, not one a call until the thread has begun.
 
         Raises:
             OperationalError: the system has no thread left.
         """
-        if self._thread.ident is None:
+        if self._thread.ident is None and clock.now() >= self._again_at:
             self._asked = True
             try:
                 _thread.start_new_thread(self._start, ())
             except RuntimeError as error:
                 raise OperationalError(f"cannot start the thread {self._thread.name}: {error}") from error
+            self._again_at = clock.now() + _AGAIN_S  # not before: an interrupt may have come first
 
     def nudge(self) -> None:
         """Have the function called soon, if the thread was started."""
@@ -99,9 +104,17 @@ class Helper:
         return self._runs and not self._thread.is_alive()
 
     def _start(self) -> None:
-        with self._starting:
-            if self._thread.ident is None:
-                self._thread.start()
+        if self._starting.acquire(blocking=False):  # else another one is at it
+            try:
+                while self._thread.ident is None:
+                    try:
+                        self._thread.start()
+                    except (
+                        RuntimeError
+                    ):  # the system has no thread left, and what was asked of this one waits for it
+                        time.sleep(_AGAIN_S)
+            finally:
+                self._starting.release()
 
     def _run(self) -> None:
         self._runs = True
