@@ -61,6 +61,29 @@ def _open(path: Path, migrations: tuple[Migration, ...]) -> None:
     onewriter.open(path, migrations=migrations, durability="normal").close()
 
 
+class LateError(TimeoutError):
+    """What a signal handler may raise; to Python one of the system's errors."""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_what_a_signal_handler_raised_is_raised_by_the_opening(tmp_path: Path, seed: int) -> None:
+    """Not taken for what the system says of a file: that has a number."""
+    number, place = seed % STEP, "none"
+    while place:
+        number += 3 * STEP
+        path = tmp_path / str(number) / "items.db"
+        path.parent.mkdir(mode=0o700)
+        striker = Striker(number, LateError)
+        raised = striker.run(partial(_open, path, ()))
+        place = striker.place
+        assert raised is None or type(raised) is LateError, (place, repr(raised))
+        del raised
+        _open(path, ())
+        gc.collect()
+        wait_until(lambda path=path: not _left_in(path.parent), f"all closed, after {place}")  # type: ignore[misc]
+    assert number > 1_000
+
+
 @pytest.mark.parametrize("asks", [presence.is_open, presence.is_writing])
 def test_asking_who_has_a_file_may_be_interrupted_anywhere(
     tmp_path: Path, asks: Callable[[Path], bool]

@@ -291,6 +291,8 @@ class Contender:
             return None
 
     def _fail(self, error: OSError) -> None:
+        if _is_strange(error):
+            raise error
         if not self._broken:
             self._broken = True
             _log.warning("the locks of the turn file fail (%s): the order among processes is SQLite's", error)
@@ -315,7 +317,7 @@ def join(path: Path, mode: int, member: Member) -> None:
             _join(side, mode, member)
     except BaseException as error:
         let_go(_lock)
-        if not isinstance(error, (OSError, ValueError, Error, Unusable)):
+        if not isinstance(error, (OSError, ValueError, Error, Unusable)) or _is_strange(error):
             raise
         if member.turn is not None:  # what a signal handler raised may be one of these, and come after all
             member.turn.leave()
@@ -326,6 +328,11 @@ def join(path: Path, mode: int, member: Member) -> None:
             side,
             reason,
         )
+
+
+def _is_strange(error: Exception) -> bool:
+    """Whether it is a signal handler's, a TimeoutError say: what the system says has a number."""
+    return isinstance(error, OSError) and error.errno is None and not isinstance(error, Error)
 
 
 def _join(side: Path, mode: int, member: Member) -> None:

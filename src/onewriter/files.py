@@ -340,4 +340,6 @@ def _name_once(made: Path, target: Path) -> None:
 
 
 def _cannot(path: Path, error: OSError) -> CannotOpen:
+    if error.errno is None:
+        raise error  # a signal handler's, a TimeoutError say: what the system says has a number
     return CannotOpen(f"cannot open {path}: {error.strerror or error}")
