@@ -390,10 +390,12 @@ def test_a_thread_that_is_about_to_begin_is_waited_for() -> None:
 def test_a_burst_starts_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call would make another that starts it, until it has begun: hundreds, where the system may have no room."""
     starters: list[Callable[[], object]] = []
-    monkeypatch.setattr(helpers, "_AGAIN_S", LIMIT_S, raising=False)
-    monkeypatch.setattr(
-        helpers, "_thread", SimpleNamespace(start_new_thread=lambda call, _: starters.append(call))
-    )
+
+    def start_new_thread(call: Callable[[], object], _arguments: tuple[()]) -> None:
+        starters.append(call)
+
+    monkeypatch.setattr(helpers, "_AGAIN_S", LIMIT_S)
+    monkeypatch.setattr(helpers, "_thread", SimpleNamespace(start_new_thread=start_new_thread))
     helper = Helper("helper", lambda: clock.NEVER)
     for _ in range(100):
         helper.start()
