@@ -118,7 +118,7 @@ class Checkpointer:
         self._small_bytes = self.pass_pages * page_bytes  # that are not worth cutting
         self._quiet_log, self._quiet_since, self._quiet_s = -1, 0.0, QUIET_S
         self.calling = threading.RLock()  # while a call of SQLite's runs (C7)
-        self.settling = threading.RLock()  # while who closes moves what is left. Re-entrant for `holding`
+        self.settling = threading.RLock()  # while the writing connection is closed. Re-entrant for `holding`
         self._is_last = False  # when it ends, the process is the last to write
         self.at_end: Callable[[], object] | None = None  # called when the connection is closed
         self._is_over = False
@@ -177,11 +177,10 @@ class Checkpointer:
         except Error as error:
             self._complain("unseen", f"the WAL cannot be looked after: {error}")
 
-    def settle(self, connection: Connection) -> None:
-        """Have no work left for the close of *connection*, the writing one, and of the thread's own (C6)."""
+    def close(self, connection: Connection) -> None:
+        """Close *connection*, the writing one, with no work left for that, nor for the thread's own close (C6)."""
         self._is_last = connection.turn is None or connection.turn.is_last()
-        if self._connection is None:
-            holding(self.settling, self._settle, connection)
+        holding(self.settling, self._settle_and_close, connection)
 
     def stop(self) -> None:
         """Have the thread end, and close its connection, without waiting for it."""
@@ -316,6 +315,11 @@ class Checkpointer:
         self._is_over = True
         if self.at_end is not None:
             self.at_end()
+
+    def _settle_and_close(self, connection: Connection) -> None:
+        if self._connection is None:
+            self._settle(connection)
+        connection.close()
 
     def _settle(self, connection: Connection) -> None:
         if self._is_last:

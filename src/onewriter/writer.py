@@ -368,8 +368,8 @@ class Writer:
             if self.config.optimize:
                 self.connection.optimize()
             if self.batch.checkpointer is not None:
-                self.batch.checkpointer.settle(self.connection)
-            self.connection.close()
+                self.batch.checkpointer.close(self.connection)
+            self.connection.close()  # for itself, or again, which does nothing
             if self.turn is not None:
                 self.turn.leave()
         self._is_ended = True
