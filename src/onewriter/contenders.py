@@ -331,8 +331,8 @@ def join(path: Path, mode: int, member: Member) -> None:
 
 
 def _is_strange(error: Exception) -> bool:
-    """Whether it is a signal handler's, a TimeoutError say: what the system says has a number."""
-    return isinstance(error, OSError) and error.errno is None and not isinstance(error, Error)
+    """Whether it is a signal handler's; some of our own are OSErrors too."""
+    return isinstance(error, OSError) and not isinstance(error, Error) and not files.is_of_the_system(error)
 
 
 def _join(side: Path, mode: int, member: Member) -> None:

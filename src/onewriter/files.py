@@ -57,7 +57,7 @@ def real_path(path: str | os.PathLike[str]) -> Path:
     try:
         real = os.path.realpath(text, strict=False)
     except OSError as error:
-        raise _cannot(Path(text), error) from error
+        raise cannot(Path(text), error) from error
     try:
         real.encode()
     except UnicodeEncodeError as error:
@@ -123,7 +123,7 @@ def create(path: Path, mode: int) -> bool:
         if error.errno in _UNWRITABLE:
             msg = f"cannot create {path}: {error.strerror}"
             raise ReadOnlyDatabase(msg) from error
-        raise _cannot(path, error) from error
+        raise cannot(path, error) from error
     sync_folder(path.parent)
     return True
 
@@ -151,7 +151,7 @@ def look_at(path: Path) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _cannot(path, error) from error
+        raise cannot(path, error) from error
     if stat.S_ISDIR(state.st_mode):
         msg = f"cannot open {path}: it is a folder; give the path of a file in it"
         raise CannotOpen(msg)
@@ -339,7 +339,13 @@ def _name_once(made: Path, target: Path) -> None:
         made.rename(target)
 
 
-def _cannot(path: Path, error: OSError) -> CannotOpen:
-    if error.errno is None:
-        raise error  # a signal handler's, a TimeoutError say: what the system says has a number
+def is_of_the_system(error: OSError) -> bool:
+    """Whether the system says it; else it is a signal handler's, a TimeoutError say, and none of ours."""
+    return error.errno is not None
+
+
+def cannot(path: Path, error: OSError) -> CannotOpen:
+    """Return why *path* cannot be opened, by what the system says; raises what a signal handler raised."""
+    if not is_of_the_system(error):
+        raise error
     return CannotOpen(f"cannot open {path}: {error.strerror or error}")

@@ -28,7 +28,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
-from . import errands, presence, trials
+from . import errands, files, presence, trials
 from .errors import ForkedDatabase
 from .locks import holding
 
@@ -121,8 +121,8 @@ def _try_first(path: Path) -> None:
     try:
         _is_tried = trials.ends(_shed_all)
     except (OSError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno is None:
-            raise  # a signal handler's, a TimeoutError say: what the system says has a number
+        if isinstance(error, OSError) and not files.is_of_the_system(error):
+            raise
         msg = (
             f"cannot open {path} in this process: it was forked from one that had a database open, and whether it "
             f"would hang for that cannot be tried: {error}"

@@ -29,31 +29,25 @@ _PROGRESS_ADVICE: Final = (
 
 def check_function(work: object) -> None:
     """Refuse what cannot be called with a transaction, and what would only begin its work when called."""
-    if not callable(work):
-        msg = f"work must be a function of a transaction, not {type(work).__name__}"
-        raise ProgrammingError(msg)
-    if _is_lazy(work):
-        raise MisuseError(_ADVICE)
+    _check_plain(work, "work must be a function of a transaction", _ADVICE)
 
 
 def check_callback(callback: object) -> None:
     """Refuse what cannot be called without arguments after a commit, and what would only begin then."""
-    if not callable(callback):
-        msg = f"after_commit takes a function without arguments, not {type(callback).__name__}"
-        raise ProgrammingError(msg)
-    if _is_lazy(callback):
-        raise MisuseError(_LATER_ADVICE)
+    _check_plain(callback, "after_commit takes a function without arguments", _LATER_ADVICE)
 
 
 def check_progress(progress: object) -> None:
     """Refuse what cannot be called with the pages done and the pages in all, and what would only begin then."""
-    if not callable(progress):
-        msg = (
-            f"progress takes a function of the pages done and the pages in all, not {type(progress).__name__}"
-        )
-        raise ProgrammingError(msg)
-    if _is_lazy(progress):
-        raise MisuseError(_PROGRESS_ADVICE)
+    wants = "progress takes a function of the pages done and the pages in all"
+    _check_plain(progress, wants, _PROGRESS_ADVICE)
+
+
+def _check_plain(given: object, wants: str, advice: str) -> None:
+    if not callable(given):
+        raise ProgrammingError(f"{wants}, not {type(given).__name__}")
+    if _is_lazy(given):
+        raise MisuseError(advice)
 
 
 def _is_lazy(work: Callable[..., object]) -> bool:

@@ -123,10 +123,7 @@ def of(path: Path, user: object) -> Presence:
     try:
         state = path.stat()
     except OSError as error:
-        if error.errno is None:
-            raise  # a signal handler's
-        msg = f"cannot open {path}: {error.strerror}"
-        raise CannotOpen(msg) from error
+        raise files.cannot(path, error) from error
     return holding(_lock, _of, (state.st_dev, state.st_ino), user)
 
 

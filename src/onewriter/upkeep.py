@@ -102,10 +102,8 @@ class Upkeep(Executor):
     def vacuum(self, deadline: float) -> bool:
         """Build the file anew without its free pages; False where another connection kept it locked past *deadline*.
 
-        https://sqlite.org/lang_vacuum.html
+        For who has the turn. https://sqlite.org/lang_vacuum.html
         """
-        if not self.take_turn(deadline):
-            return False
         self.busy_until = deadline
         try:
             self.run_unguarded("VACUUM")

@@ -100,9 +100,8 @@ class Mailbox:
         """Deliver to *loop*."""
         self.loop = loop
         self._letters: deque[Letter] = deque()  # put in by any thread, taken out on the loop's
-        self.put = (
-            self._letters.append
-        )  # any thread puts what has its outcome into the box by one call into C
+        # Any thread puts what has its outcome into the box, by one call into C.
+        self.put = self._letters.append
         self._rung, self._rung_at = False, 0.0  # see M2
         # On the loop's thread alone, while that is not closed: those that have not arrived, and the timer for their
         # deadlines.

@@ -26,9 +26,7 @@ class Reports:
     def __call__(self, done: int, total: int) -> None:
         """Report, on the thread; raises what *tell* raised before."""
         self.check()
-        with suppress(
-            RuntimeError
-        ):  # the loop is closed: the work goes on by itself, as where it was cancelled
+        with suppress(RuntimeError):  # the loop is closed: the work goes on, as where it was cancelled
             self._loop.call_soon_threadsafe(self._call, done, total)
 
     def check(self) -> None:
