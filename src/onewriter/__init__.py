@@ -3,54 +3,52 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
-from . import converters
-from .blobs import Blob
-from .config import Config
-from .database import Database
-from .errors import (
-    CannotOpen,
-    CorruptDatabase,
-    DatabaseClosed,
-    DataError,
-    DiskError,
-    DiskFull,
-    Error,
-    ForbiddenStatement,
-    ForkedDatabase,
-    IntegrityError,
-    MigrationError,
-    MisuseError,
-    NestedRead,
-    NestedWrite,
-    NotADatabase,
-    OperationalError,
-    OutcomeUnknown,
-    ProgrammingError,
-    QueueFull,
-    ReadOnlyDatabase,
-    ReadTimeout,
-    RowMismatch,
-    SnapshotError,
-    StatementTimeout,
-    TransactionEnded,
-    WriteTimeout,
-    WrongThread,
-)
-from .migrations import AppliedMigration, Migration, MigrationStatus
-from .opening import open
-from .parameters import Param, Params
-from .results import Result
-from .rows import Row
-from .samples import Spread
-from .snapshots import restore
-from .stats import Stats
-from .transaction import ReadTransaction, Transaction
-from .values import SQL, Value
-
+TYPE_CHECKING = False  # type checkers know the name; `typing` takes longer to load than this module
 if TYPE_CHECKING:
-    from . import aio
+    from . import aio, converters
+    from .blobs import Blob
+    from .config import Config
+    from .database import Database
+    from .errors import (
+        CannotOpen,
+        CorruptDatabase,
+        DatabaseClosed,
+        DataError,
+        DiskError,
+        DiskFull,
+        Error,
+        ForbiddenStatement,
+        ForkedDatabase,
+        IntegrityError,
+        MigrationError,
+        MisuseError,
+        NestedRead,
+        NestedWrite,
+        NotADatabase,
+        OperationalError,
+        OutcomeUnknown,
+        ProgrammingError,
+        QueueFull,
+        ReadOnlyDatabase,
+        ReadTimeout,
+        RowMismatch,
+        SnapshotError,
+        StatementTimeout,
+        TransactionEnded,
+        WriteTimeout,
+        WrongThread,
+    )
+    from .migrations import AppliedMigration, Migration, MigrationStatus
+    from .opening import open
+    from .parameters import Param, Params
+    from .results import Result
+    from .rows import Row
+    from .samples import Spread
+    from .snapshots import restore
+    from .stats import Stats
+    from .transaction import ReadTransaction, Transaction
+    from .values import SQL, Value
 
 __version__ = "0.1.0"
 
@@ -104,12 +102,52 @@ __all__ = [
     "restore",
 ]
 
+# Where the names come from that `errors` does not have.
+_HOMES = {
+    "AppliedMigration": "migrations",
+    "Blob": "blobs",
+    "Config": "config",
+    "Database": "database",
+    "Migration": "migrations",
+    "MigrationStatus": "migrations",
+    "Param": "parameters",
+    "Params": "parameters",
+    "ReadTransaction": "transaction",
+    "Result": "results",
+    "Row": "rows",
+    "SQL": "values",
+    "Spread": "samples",
+    "Stats": "stats",
+    "Transaction": "transaction",
+    "Value": "values",
+    "open": "opening",
+    "restore": "snapshots",
+}
+_MODULES = frozenset({"aio", "converters"})
+
 
 if not TYPE_CHECKING:  # or type checkers would take every name for one that is there
 
     def __getattr__(name: str) -> object:
-        """Load `onewriter.aio` at its first use: asyncio takes longer to load than all of this."""
-        if name == "aio":
-            return importlib.import_module("onewriter.aio")
+        """Load what is asked for at its first use (https://peps.python.org/pep-0562/).
+
+        Who imports the library and uses nothing of it, as a command's ``--help`` does not, does not wait for SQLite,
+        and who does not use tasks not for asyncio.
+        """
+        if name in __all__ and name not in _MODULES:
+            home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
+            found = globals()[name] = getattr(home, name)
+            return found
+        module = f"{__name__}.{name}"
+        if not name.startswith("_"):
+            try:
+                return importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                if error.name != module:
+                    raise
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
+
+    def __dir__() -> list[str]:
+        """Return the public names, loaded or not."""
+        return sorted({*globals(), *__all__})

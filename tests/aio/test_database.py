@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,17 +257,6 @@ async def test_its_threads_end_with_the_database(tmp_path: Path) -> None:
         assert "onewriter-read-items.db-1" in (each.name for each in threading.enumerate())
         await asyncio.to_thread(threads.close)
         assert [each.name for each in threading.enumerate() if "items.db" in each.name] == []
-
-
-@on_loop
-async def test_it_is_loaded_at_its_first_use() -> None:
-    """`import onewriter` alone does not load asyncio, and has the name all the same."""
-    loaded = "'asyncio' in sys.modules"
-    program = f"import sys, onewriter; assert not {loaded}; onewriter.aio.open; assert {loaded}"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
-    assert await process.wait() == 0
-    with pytest.raises(AttributeError, match="aoi"):
-        getattr(onewriter, "aoi")  # noqa: B009 - a name that is not there
 
 
 @on_loop
