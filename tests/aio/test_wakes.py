@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from pathlib import Path
 
 import onewriter
 from onewriter import aio
-from onewriter.aio.mailbox import Letter, Mailbox
+from onewriter.aio.mailbox import Letter, Mailbox, settle
 from tests.aio.loops import INSERT, PATIENT, WakeLoop
 from tests.support.databases import SCHEMA, Held
 from tests.support.steps import LIMIT_S, Call, Steps, wait_until
@@ -186,3 +187,16 @@ def test_callbacks_are_called_once_though_the_outcome_is_told_again_to_a_closed_
         for thread in set(threading.enumerate()) - before:
             thread.join(LIMIT_S)
         assert called == [threading.current_thread().name]
+
+
+def test_an_outcome_that_nobody_waits_for_is_not_taken_for_a_mistake() -> None:
+    """Also where the loop ended before anybody could look at it: asyncio would log an error "never retrieved"."""
+    complaints: list[object] = []
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _loop, about: complaints.append(about))
+    answer: asyncio.Future[object] = loop.create_future()
+    settle(answer, None, LookupError("mine"))
+    loop.close()
+    del answer
+    gc.collect()
+    assert complaints == []

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 _PRELUDE = """
 import os
 import onewriter
+onewriter.open  # loads what another user may not read
 user = {0}
 if user is not None:
     os.setgroups([])

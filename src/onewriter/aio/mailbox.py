@@ -169,8 +169,7 @@ class Mailbox:
                 error = letter.give_up() if letter in self._open else None
                 if error is not None:
                     self.forget(letter)
-                    if not letter.answer.done():
-                        letter.answer.set_exception(error)
+                    settle(letter.answer, None, error)
         finally:
             if late:  # M6
                 self.loop.call_soon(self._give_up)
@@ -218,20 +217,16 @@ async def outcome(letter: Letter) -> Any:  # noqa: ANN401 - of whatever was aske
         raise
 
 
-def heard(answer: asyncio.Future[Any]) -> None:
-    """Note that *answer* may be nobody's: the task that waited for it was cancelled, and its block left."""
-    if not answer.cancelled():
-        answer.exception()
-
-
 def settle(answer: asyncio.Future[Any], value: object, error: BaseException | None) -> None:
     """Give *answer* its outcome, if anybody waits for it still."""
     if answer.done():
         return
     if error is None:
         answer.set_result(value)
-    elif isinstance(error, StopIteration):
+        return
+    if isinstance(error, StopIteration):
         # A future takes anything else; whoever awaits a coroutine would be told so in the same words by Python itself.
-        answer.set_exception(RuntimeError(f"the function raised {error!r}"))
-    else:
-        answer.set_exception(error)
+        error = RuntimeError(f"the function raised {error!r}")
+    answer.set_exception(error)
+    # Nobody may wait for it any more, or the loop end first, and asyncio would log that as a program's mistake.
+    answer.exception()

@@ -8,7 +8,6 @@ from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from onewriter import clock
 
-from .mailbox import heard
 from .sessions import Call, Session
 
 T_co = TypeVar("T_co", covariant=True)
@@ -82,7 +81,6 @@ class Rows(AsyncIterator[T_co], Generic[T_co]):
         call = self._fetching
         if call is None:
             call = self._fetching = self._session.post(lambda source: _Group(self._rows(source)))
-            call.answer.add_done_callback(heard)
         group: _Group = await asyncio.shield(call.answer)
         if self._fetching is call:  # of several tasks that wait for it the first takes it
             self._fetching = None

@@ -34,7 +34,7 @@ from onewriter.errors import Error, StatementTimeout, TransactionEnded, WrongThr
 from onewriter.gates import ENDED
 
 from .holds import Hold
-from .mailbox import Answer, Letter, Mailbox, heard, settle
+from .mailbox import Answer, Letter, Mailbox, settle
 
 T = TypeVar("T")
 S = TypeVar("S")  # what the calls go through
@@ -203,7 +203,7 @@ class Session(Generic[S]):
             return await self.call(work)
         except asyncio.CancelledError:
             if not self.is_over:  # it may have been entered all the same
-                self.post(leave).answer.add_done_callback(heard)
+                self.post(leave)
             raise
 
     async def undo(self, part: Part[Any]) -> None:
@@ -223,7 +223,7 @@ class Session(Generic[S]):
             await self.finish(work)
             return
         with suppress(Error, RuntimeError):  # on another thread: then it ends with its block
-            self.post(work).answer.add_done_callback(heard)
+            self.post(work)
 
     async def keep(self, part: Part[Any]) -> None:
         """Leave *part* as without an error; raises as `post`."""
