@@ -12,6 +12,7 @@ from onewriter import Config, WriteTimeout, aio
 from onewriter.aio import mailbox
 from onewriter.blockers import Blame
 from tests.aio.loops import INSERT, on_loop, open_items
+from tests.support.steps import Steps
 from tests.support.stranger import Stranger
 
 TASKS = 1_000
@@ -83,3 +84,29 @@ async def _late(db: aio.Database) -> WriteTimeout:
     with pytest.raises(WriteTimeout) as caught:
         await db.execute(INSERT, ("late",), timeout_s=SOON_S)
     return caught.value
+
+
+@on_loop
+async def test_who_comes_as_the_thread_ends_the_write_before_is_not_late(tmp_path: Path) -> None:
+    """`timeout_s=0`: the thread has told the outcome, and has not yet looked for the next."""
+    steps = Steps()
+    async with await open_items(tmp_path) as db:
+        background = db.sync._core.background
+        assert background is not None
+        tell = background._writer.tell_seat
+        assert tell is not None
+
+        def tell_and_wait() -> None:
+            tell()
+            if not steps.is_marked("told"):
+                steps.mark("told")
+                steps.wait_for("asked")
+
+        background._writer.tell_seat = tell_and_wait
+        await db.execute(INSERT, ("one",))
+        asked = asyncio.create_task(db.execute(INSERT, ("two",), timeout_s=0))
+        for _ in range(5):  # the loop has looked at its timers
+            await asyncio.sleep(0.001)
+        assert not asked.done()
+        steps.mark("asked")
+        await asked

@@ -16,16 +16,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from queue import Empty, SimpleQueue
-from typing import Final
 
 from onewriter import clock, errands
 from onewriter.errors import OperationalError
 from onewriter.helpers import apart
 from onewriter.locks import closed_lock, wake_up
 
-from .mailbox import Answer, Mailbox
-
-HAND_OVER_S: Final = 0.05
+from .mailbox import HAND_OVER_S, Answer, Mailbox
 
 
 class Job(Answer):
@@ -52,7 +49,7 @@ class Job(Answer):
         Its outcome comes by *box*. *late* makes the error for a deadline that passed, given when it was asked for; None
         where a thread is about to come to it.
         """
-        # The way to a thread and back is not counted: whether a reader is free is for that to see.
+        # Whether a reader is free is for the thread to see.
         self.until, self._reader_until = until + HAND_OVER_S, until
         self._work = work
         self._box = box

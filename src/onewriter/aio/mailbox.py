@@ -90,6 +90,7 @@ class Answer(Letter):
 
 
 _AGAIN_S: Final = 0.05
+HAND_OVER_S: Final = 0.05  # the way to a thread, which is not counted: the loop tells who is late by more
 AT_ONCE_MAX: Final = 128
 
 

@@ -25,7 +25,7 @@ from onewriter.tickets import Ticket
 from onewriter.transaction import Transaction
 from onewriter.writer import Writer
 
-from .mailbox import Letter, Mailbox, name_of, settle
+from .mailbox import HAND_OVER_S, Letter, Mailbox, name_of, settle
 
 
 class Wanted(Request, Protocol):
@@ -45,7 +45,8 @@ class AskedWrite(Letter, Ticket[Request]):
         """Have *work* done; its outcome comes by *box*."""
         super().__init__(work, timeout_s, portable=False, alone=alone)
         self._wanted = work
-        self.until = self.deadline
+        # The thread may be about to come to it, from the one before. Behind others it is told in time by that thread.
+        self.until = self.deadline + HAND_OVER_S
         self.box = self._mailbox = box
         self._writer = writer
 
