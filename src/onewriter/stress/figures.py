@@ -1,57 +1,24 @@
-"""The report's figures: drawn by matplotlib, given as SVG that takes its colours from the page.
-
-Each colour is drawn as a marker that no figure would use, and replaced by a CSS variable: so one figure serves the
-light page and the dark one. Text stays text, in the reader's own font.
-"""
+"""The figures of a stress run's report."""
 
 # matplotlib's stubs leave the types of keyword arguments out:
 # pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
 
+from .drawing import FAINT, WIDTH_IN, Figure, markers, percent, style, svg, ticks
+from .drawing import axes as empty
 from .measures import shown_ms
 from .run import Result
 
-_INK = "#010203"
-_FAINT = "#010204"
-_WAY = {"onewriter": "#010205", "locked": "#010206", "deferred": "#010207", "immediate": "#010208"}
-_VARIABLES = {_INK: "--ink", _FAINT: "--line", **{marker: f"--{key}" for key, marker in _WAY.items()}}
+_WAY = markers(("onewriter", "locked", "deferred", "immediate"))
+_VARIABLES = {marker: f"--{key}" for key, marker in _WAY.items()}
 _LINE = {"onewriter": "-", "locked": "--", "deferred": ":", "immediate": "-."}
-_WIDTH_IN = 5.0
-_FIT = (
-    (r"<metadata>.*?</metadata>", ""),
-    (r"<style.*?</style>", ""),
-    (r' (?:width|height)="[\d.]+pt"', ""),
-    (r' (?:version|xmlns(?::xlink)?)="[^"]*"', ""),
-    (r"\bxlink:href=", "href="),
-    (r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A figure with what it shows.
-
-    Attributes:
-        title: what is drawn.
-        caption: how to read it.
-        svg: the drawing, to be put into a page as it is.
-    """
-
-    title: str
-    caption: str
-    svg: str
 
 
 def figures(results: Sequence[Result]) -> list[Figure]:
@@ -59,32 +26,8 @@ def figures(results: Sequence[Result]) -> list[Figure]:
     drawings = [_failures, _throughput, _waits, _growth]
     if any(result.shares for result in results):
         drawings.append(_paces)
-    with _style():
+    with style():
         return [draw(results) for draw in drawings]
-
-
-def _style() -> AbstractContextManager[None]:
-    return mpl.rc_context(
-        {
-            "svg.fonttype": "none",
-            "font.family": "sans-serif",
-            "font.sans-serif": ["DejaVu Sans"],
-            "font.size": 10,
-            "text.color": _INK,
-            "axes.labelcolor": _INK,
-            "axes.edgecolor": _FAINT,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "xtick.color": _FAINT,
-            "xtick.labelcolor": _INK,
-            "ytick.color": _FAINT,
-            "ytick.labelcolor": _INK,
-            "grid.color": _FAINT,
-            "grid.linewidth": 0.6,
-            "legend.frameon": False,
-            "axes.axisbelow": True,
-        }
-    )
 
 
 def _failures(results: Sequence[Result]) -> Figure:
@@ -116,7 +59,7 @@ def _throughput(results: Sequence[Result]) -> Figure:
 
 
 def _waits(results: Sequence[Result]) -> Figure:
-    canvas, axes = _axes()
+    canvas, axes = empty()
     for result in results:
         curve = result.tally.waits.curve()
         _line(axes, result, [one_in for one_in, _ in curve], [seconds for _, seconds in curve])
@@ -124,8 +67,8 @@ def _waits(results: Sequence[Result]) -> Figure:
     axes.set_yscale("log")
     if not any(result.tally.waits.count for result in results):
         axes.set(xlim=(1, 10), ylim=(1e-3, 1))  # nothing was measured, and nothing has no logarithm
-    axes.xaxis.set_major_formatter(_ticks(_percent))
-    axes.yaxis.set_major_formatter(_ticks(shown_ms))
+    axes.xaxis.set_major_formatter(ticks(percent))
+    axes.yaxis.set_major_formatter(ticks(shown_ms))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("share of writes that took at most this long")
@@ -139,13 +82,13 @@ def _waits(results: Sequence[Result]) -> Figure:
 
 
 def _growth(results: Sequence[Result]) -> Figure:
-    canvas, axes = _axes()
+    canvas, axes = empty()
     for result in results:
         growth = result.tally.growth()
         _line(axes, result, [seconds for seconds, _ in growth], [writes for _, writes in growth])
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(_ticks("{:,.0f}".format))
+    axes.yaxis.set_major_formatter(ticks("{:,.0f}".format))
     axes.set_xlabel("seconds since the first upload began")
     axes.set_ylabel("writes done")
     return Figure(
@@ -157,7 +100,7 @@ def _growth(results: Sequence[Result]) -> Figure:
 
 
 def _paces(results: Sequence[Result]) -> Figure:
-    canvas = Canvas((_WIDTH_IN, 0.6 + 0.6 * len(results)), layout="constrained")
+    canvas = Canvas((WIDTH_IN, 0.6 + 0.6 * len(results)), layout="constrained")
     axes = canvas.add_subplot()
     axes.grid(visible=True, axis="x")
     axes.spines["left"].set_visible(False)
@@ -182,7 +125,7 @@ def _paces(results: Sequence[Result]) -> Figure:
 def _bars(
     name: str, results: Sequence[Result], lengths: Sequence[float], labels: Sequence[str], *, full: float
 ) -> str:
-    canvas = Canvas((_WIDTH_IN, 0.6 * len(results)), layout="constrained")
+    canvas = Canvas((WIDTH_IN, 0.6 * len(results)), layout="constrained")
     axes = canvas.add_subplot()
     axes.set_axis_off()
     full = full or 1
@@ -192,16 +135,9 @@ def _bars(
         # The names stand above the bars: beside them there is no room on a telephone.
         axes.text(0, place - 0.3, result.title, va="bottom", weight="bold")
         axes.text(full, place - 0.3, label, va="bottom", ha="right")
-        axes.barh(place, full, height=0.42, color=_FAINT)
+        axes.barh(place, full, height=0.42, color=FAINT)
         axes.barh(place, length, height=0.42, color=_WAY[result.key])
     return _svg(canvas, name)
-
-
-def _axes() -> tuple[Canvas, Axes]:
-    canvas = Canvas((_WIDTH_IN, 3.6), layout="constrained")
-    axes = canvas.add_subplot()
-    axes.grid(visible=True)
-    return canvas, axes
 
 
 def _line(axes: Axes, result: Result, x: Sequence[float], y: Sequence[float]) -> None:
@@ -209,26 +145,5 @@ def _line(axes: Axes, result: Result, x: Sequence[float], y: Sequence[float]) ->
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=1, borderaxespad=0, handlelength=3)
 
 
-def _ticks(shown: Callable[[float], str]) -> FuncFormatter:
-    def show(value: float, _position: int | None) -> str:
-        return shown(value)
-
-    return FuncFormatter(show)
-
-
-def _percent(one_in: float) -> str:
-    return f"{100 - 100 / one_in:.6g} %"
-
-
 def _svg(canvas: Canvas, name: str) -> str:
-    """Return the drawing as an ``svg`` element fit for any page: own ids, the page's colours, the reader's font."""
-    file = io.StringIO()
-    canvas.savefig(file, format="svg", transparent=True)
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg") :]  # what stands before it belongs to a file of its own
-    for pattern, replacement in _FIT:
-        svg = re.sub(pattern, replacement, svg, flags=re.DOTALL)
-    svg = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", svg)
-    for marker, variable in _VARIABLES.items():
-        svg = svg.replace(marker, f"var({variable})")
-    return svg
+    return svg(canvas, name, _VARIABLES)
