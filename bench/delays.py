@@ -19,10 +19,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from bench.loads.writes import CREATE, INSERT
 from bench.rounds import arguments, machine, write
-from bench.tasks import CREATE, INSERT, ROW, run_tasks
 from onewriter import Config, Result, WriteTimeout, aio
 
+ROW = "x" * 20
 LIMIT_S = 0.02
 LATE = "1,000 are late behind a stranger's lock"
 LIMIT_LATE_S = 0.04
@@ -63,6 +64,19 @@ def _stranger(path: Path) -> Generator[None]:
         process.stdin.close()
 
 
+async def _repeat(write: Callable[[], Awaitable[object]], tasks: int, seconds: float) -> None:
+    """Have so many *tasks* call *write*, each again and again for *seconds*."""
+    stop = time.perf_counter() + seconds
+
+    async def repeat() -> None:
+        while time.perf_counter() < stop:
+            await write()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(tasks):
+            group.create_task(repeat())
+
+
 COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000000) SELECT count(*) FROM n"
 
 
@@ -76,7 +90,7 @@ class Load:
 
     async def writes(self, tasks: int = 100) -> None:
         """So many tasks write."""
-        await run_tasks(lambda: self.db.execute(INSERT, (ROW,)), tasks, self.seconds)
+        await _repeat(lambda: self.db.execute(INSERT, (ROW,)), tasks, self.seconds)
 
     async def query(self) -> None:
         """A query takes all the time."""
@@ -88,7 +102,7 @@ class Load:
 
     async def large(self) -> None:
         """Commits have 4 to 16 MB."""
-        await run_tasks(lambda: self.db.execute(INSERT, (BODY,)), 4, self.seconds)
+        await _repeat(lambda: self.db.execute(INSERT, (BODY,)), 4, self.seconds)
 
     async def held_and_full(self) -> None:
         """A transaction is held, the line is full, and others wait outside."""

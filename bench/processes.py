@@ -31,12 +31,13 @@ from typing import NamedTuple, cast
 import apsw
 
 import onewriter
+from bench.loads.writes import CREATE, INSERT
 from bench.rounds import in_turn, machine, ratio, write
-from bench.writes import CREATE, INSERT, ROW
 from onewriter import contenders
 from onewriter.config import Durability
 
 LIMIT_S = 300.0
+ROW = "x" * 200
 RAW, ALONE = "APSW, busy time-out", "onewriter, SQLite's order"
 
 

@@ -1,0 +1,152 @@
+"""What a run has measured, as it is saved and read again: pytest-benchmark's JSON, with a part ``run`` of ours."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from bench.loads.base import Json, Seen
+from onewriter.stress.waits import Waits
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """One entry at one load.
+
+    Attributes:
+        load, entry: their names.
+        version: of its library.
+        rounds: what was seen, by the number of the round.
+    """
+
+    load: str
+    entry: str
+    version: str
+    rounds: dict[int, Seen] = field(default_factory=dict[int, Seen])
+
+    @property
+    def rates(self) -> dict[int, float]:
+        """Return what was done a second, of all kinds together, by the number of the round."""
+        return {number: seen.done.total() / seen.seconds for number, seen in self.rounds.items()}
+
+    @property
+    def per_s(self) -> float:
+        """The rate: the median of the rounds'."""
+        return statistics.median(self.rates.values())
+
+    @property
+    def bytes_per_s(self) -> float:
+        """What was stored a second: the median of the rounds'."""
+        return statistics.median(seen.bytes / seen.seconds for seen in self.rounds.values())
+
+    @property
+    def errors(self) -> Counter[str]:
+        """Calls that failed, by the error, of all rounds."""
+        return sum((seen.errors for seen in self.rounds.values()), Counter[str]())
+
+    @property
+    def calls(self) -> int:
+        """How many calls there were, of all rounds; one call may have done several things."""
+        return self.errors.total() + sum(waits.count for waits in self.waits().values())
+
+    @property
+    def rss_bytes(self) -> int:
+        """The most memory that its processes had."""
+        return max(seen.rss_bytes for seen in self.rounds.values())
+
+    def waits(self) -> dict[str, Waits]:
+        """Return how long calls took, by their kind, of all rounds."""
+        every: dict[str, Waits] = {}
+        for seen in self.rounds.values():
+            for kind, waits in seen.waits.items():
+                every.setdefault(kind, Waits()).merge(waits)
+        return every
+
+    def worst_s(self) -> float:
+        """Return the longest call of a round: the median of the rounds'."""
+        return statistics.median(
+            max((waits.worst_s for waits in seen.waits.values()), default=0.0)
+            for seen in self.rounds.values()
+        )
+
+    def ratio(self, other: Standing) -> float:
+        """Return its rate by the *other*'s in the same round: the median."""
+        return statistics.median(self.ratios(other))
+
+    def ratios(self, other: Standing) -> list[float]:
+        """Return its rate by the *other*'s in the same round, of each round that both have."""
+        mine, theirs = self.rates, other.rates
+        return [mine[number] / theirs[number] for number in mine if theirs.get(number)]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a run has measured.
+
+    Attributes:
+        about: the machine, the commit, and how it was run.
+        standings: each entry at each load, in the order of the run.
+    """
+
+    about: Json
+    standings: list[Standing]
+
+    @cached_property
+    def loads(self) -> list[str]:
+        """The names of the loads, in order."""
+        return list(dict.fromkeys(each.load for each in self.standings))
+
+    @cached_property
+    def entries(self) -> list[str]:
+        """The names of those who took part."""
+        return list(dict.fromkeys(each.entry for each in self.standings))
+
+    def at(self, load: str) -> dict[str, Standing]:
+        """Return who did *load*, by the entries' names."""
+        return {each.entry: each for each in self.standings if each.load == load}
+
+    def versions(self) -> dict[str, str]:
+        """Return the libraries' versions, by the entries' names."""
+        return {each.entry: each.version for each in self.standings}
+
+
+def read(path: Path) -> Results:
+    """Return what was saved at *path*.
+
+    Raises:
+        ValueError: it is not of a run of the suite.
+    """
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return Results(saved["run"], list(_standings(saved["benchmarks"])))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} has no results of scripts/bench: {error!r}") from error
+
+
+def merged(results: list[Results]) -> Results:
+    """Return the results of several runs, which are of different loads or rounds, as if they were of one."""
+    every: dict[tuple[str, str], Standing] = {}
+    for each in results:
+        for standing in each.standings:
+            found = every.setdefault(
+                (standing.load, standing.entry),
+                Standing(load=standing.load, entry=standing.entry, version=standing.version),
+            )
+            for seen in standing.rounds.values():
+                found.rounds[len(found.rounds)] = seen
+    return Results(results[0].about, list(every.values()))
+
+
+def _standings(benchmarks: list[Json]) -> Iterator[Standing]:
+    every: dict[tuple[str, str], Standing] = {}
+    for benchmark in benchmarks:
+        info = benchmark["extra_info"]
+        load, entry = info["load"], info["entry"]
+        standing = every.setdefault((load, entry), Standing(load=load, entry=entry, version=info["version"]))
+        standing.rounds[info["round"]] = Seen.from_json(info["seen"])
+    yield from every.values()

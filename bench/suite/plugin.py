@@ -1,0 +1,59 @@
+"""What pytest is told of a run: each turn is a benchmark of its own, so that the contenders can take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+
+from bench.loads.base import Json
+from bench.suite.plan import Plan
+from bench.suite.stage import Stage
+
+
+class Suite:
+    """The plugin of one run.
+
+    Attributes:
+        failures: what went wrong, by the turn's name.
+        was_interrupted: Ctrl-C came.
+    """
+
+    def __init__(self, plan: Plan, about: Json, done: Callable[[str], object]) -> None:
+        """Run *plan*; *about* is saved with the results, and *done* is told the name of each turn that has ended."""
+        self.failures: dict[str, str] = {}
+        self.was_interrupted = False
+        self._plan = plan
+        self._about = about
+        self._done = done
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Make a benchmark of each turn."""
+        turns = list(self._plan.turns())
+        names = [f"{load.name} {entry.name} {number}" for load, number, entry in turns]
+        metafunc.parametrize(("load", "number", "entry"), turns, ids=names)
+
+    @pytest.fixture(scope="session")
+    def stage(self) -> Generator[Stage]:
+        """Who is at work; nobody is, when all is done."""
+        with Stage(self._plan.folder, self._plan.seconds) as stage:
+            yield stage
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Take note of it: what pytest-benchmark makes of a benchmark that was broken off is an error of its own."""
+        self.was_interrupted = True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what went wrong, and tell that a turn has ended."""
+        name = report.nodeid.partition("[")[2].rstrip("]")
+        if report.failed:
+            self.failures[name] = report.longreprtext.splitlines()[-1]
+        if report.when == "call":
+            self._done(name)
+
+    def pytest_benchmark_update_json(
+        self, config: pytest.Config, benchmarks: object, output_json: dict[str, Any]
+    ) -> None:
+        """Save what the results are of."""
+        output_json["run"] = self._about

@@ -1,0 +1,167 @@
+"""``scripts/bench`` as somebody runs it: a process, its results, its report, its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import results
+from tests.house import ROOT, project_files
+from tests.support.steps import wait_until
+
+LIMIT_S = 100
+SHORT = ("--rounds", "1", "--seconds", "0.05")
+
+
+def _environment(root: Path = ROOT) -> dict[str, str]:
+    """Return one that does not tell of the run of tests that this is part of."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return plain | {"PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}
+
+
+def _bench(*arguments: object, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *map(str, arguments)],
+        cwd=root,
+        env=_environment(root),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+def test_a_run_is_shown_saved_and_reported(tmp_path: Path) -> None:
+    """With the machine, the versions and the commit; nothing else is left."""
+    saved, page, folder = tmp_path / "run.json", tmp_path / "run.html", tmp_path / "files"
+    folder.mkdir()
+    done = _bench(
+        *("small-4-full", "processes-2", "tasks-100-full", "--contenders", "onewriter,locked,apsw-immediate"),
+        *("--json", saved, "--report", page, "--folder", folder, *SHORT),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"locked +[\d,]+ +1\.00", done.stdout)
+    assert str(saved) in done.stdout
+    assert str(page) in done.stdout
+    assert list(folder.iterdir()) == []
+    found = results.read(saved)
+    assert found.loads == ["small-4-full", "tasks-100-full", "processes-2"]
+    assert set(found.at("small-4-full")) == {"onewriter", "locked", "apsw-immediate"}
+    assert set(found.at("processes-2")) == {"onewriter", "apsw-immediate"}
+    assert found.at("small-4-full")["onewriter"].per_s > 0
+    assert found.versions()["onewriter"].startswith("onewriter ")
+    about = found.about
+    assert {"commit", "changed", "python", "sqlite", "cores", "processor", "file_system", "rounds"} <= set(
+        about
+    )
+    assert json.loads(saved.read_text(encoding="utf-8"))["machine_info"]
+    assert "small-4-full" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("nothing",), "no load is called nothing; there are small, upload"),
+        (("--contenders", "nobody", "import"), "no contender is called nobody; there are onewriter"),
+        (("--against", "no-such-thing", "import"), "no-such-thing names no commit of this repository"),
+    ],
+)
+def test_what_is_not_there_is_named(arguments: tuple[str, ...], words: str) -> None:
+    """With what there is."""
+    done = _bench(*arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
+    """No process, and no file."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "bench", "small-16-full", "--contenders", "onewriter,locked"),
+            *(
+                "--seconds",
+                "30",
+                "--folder",
+                str(tmp_path),
+                "--json",
+                str(tmp_path.parent / "interrupted.json"),
+            ),
+        ],
+        cwd=ROOT,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(lambda: bool(list(tmp_path.rglob("bench.db-wal"))), "a contender has begun")
+    os.killpg(process.pid, signal.SIGINT)
+    _, complaint = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130, complaint
+    assert "Traceback" not in complaint
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        for _ in range(200):
+            os.killpg(process.pid, 0)
+            time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of its own, with the sources and the suite as they are here, in one commit."""
+    root = tmp_path_factory.mktemp("clone")
+    for path in project_files():
+        if path.relative_to(ROOT).parts[0] in ("src", "bench"):
+            copy = root / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@example.com", "-C", str(root))
+    for command in (("init", "-q"), ("add", "."), ("commit", "-qm", "all")):
+        subprocess.run([*git, *command], check=True, timeout=LIMIT_S)
+    return root
+
+
+def test_what_has_not_changed_is_not_slower(clone: Path, tmp_path: Path) -> None:
+    """Beside itself, by the name of the commit."""
+    done = _against(clone, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no load is slower than the noise explains" in done.stdout
+
+
+def test_a_planted_slow_down_is_found(clone: Path, tmp_path: Path) -> None:
+    """200 microseconds of sleep for each who enters the line; the load is named, and the report says so."""
+    line = clone / "src" / "onewriter" / "line.py"
+    text = line.read_text(encoding="utf-8")
+    take = "    def take(self, ticket: Ticket[W]) -> bool:\n"
+    docstring = '        """Give *ticket* the role if it is free."""\n'
+    assert take + docstring in text
+    planted = text.replace(take + docstring, f"{take}{docstring}        __import__('time').sleep(0.0002)\n")
+    line.write_text(planted, encoding="utf-8")
+    try:
+        done = _against(clone, tmp_path)
+    finally:
+        line.write_text(text, encoding="utf-8")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(r"small-1-normal: 0\.\d\d of onewriter@\w+'s rate, slower \(beyond", done.stdout)
+    assert "slower" in (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert any(
+        each["load"] == "small-1-normal" for each in results.read(tmp_path / "run.json").about["verdicts"]
+    )
+
+
+def _against(clone: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    return _bench(
+        *("small-1-normal", "--against", "HEAD", "--rounds", "5", "--seconds", "0.1"),
+        *("--json", tmp_path / "run.json", "--report", tmp_path / "run.html"),
+        root=clone,
+    )
