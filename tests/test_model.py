@@ -172,16 +172,21 @@ def _error_of(call: Callable[[], object]) -> BaseException | None:
 
 
 class Tally:
-    """How many commits and second runs a line of requests comes to, that all wait behind a holder."""
+    """How many commits and second runs a line of requests comes to, that all wait behind a holder, a function."""
 
-    def __init__(self, batch_max: int) -> None:
-        """Begin with the holder in the batch."""
+    def __init__(self, batch_max: int, wary: set[str]) -> None:
+        """Begin with the holder in the batch; *wary* are the statements that have a savepoint wherever they are."""
         self.commits = self.reruns = 0
         self._batch_max = batch_max
+        self._wary = wary
         self._members = [True]  # of the open batch: whether each succeeded
+        self._statements_only = False  # in the open batch
 
-    def add(self, *, alone: bool, succeeds: bool, kills: bool) -> None:
-        """Count one more request."""
+    def add(self, *, alone: bool, succeeds: bool, kills: bool, text: str | None) -> None:
+        """Count one more request, which is the statement *text*, if it is one."""
+        if not self._members:
+            self._statements_only = True
+        self._statements_only = self._statements_only and text is not None and not alone
         if alone:
             self.close()
             self.commits += succeeds
@@ -191,6 +196,9 @@ class Tally:
             self._members = []
         elif succeeds or self._members:
             self._members.append(succeeds)
+            if not succeeds and self._statements_only and text is not None and text not in self._wary:
+                self._wary.add(text)
+                self.reruns += len(self._members)  # together, to the same end
         if len(self._members) == self._batch_max:
             self.close()
 
@@ -224,6 +232,7 @@ class Machine(RuleBasedStateMachine):
         self.db = onewriter.open(self.path, config=self.config, migrations=SCHEMA, durability="normal")
         stats = self.db.stats()
         self.commits, self.reruns = stats.commits, stats.reruns
+        self.wary = set[str]()
 
     # --- writes
 
@@ -270,7 +279,7 @@ class Machine(RuleBasedStateMachine):
 
     def _judge(self, name: str, line: list[Waiting], entered: list[Waiting]) -> None:
         _, self.content, _ = foresee(_holder(name), self.content)
-        tally = Tally(self.config.batch_max)
+        tally = Tally(self.config.batch_max, self.wary)
         for each in line:
             outcome, request = each.outcome(), each.asked.request
             if each.runs:
@@ -279,7 +288,8 @@ class Machine(RuleBasedStateMachine):
                 expected, kills = Outcome("WriteTimeout" if each.fate == "late" else None, [], []), False
             assert outcome == expected, request
             if each.runs and each in entered:
-                tally.add(alone=request.is_alone, succeeds=expected.error is None, kills=kills)
+                succeeds = expected.error is None
+                tally.add(alone=request.is_alone, succeeds=succeeds, kills=kills, text=request.text)
         tally.close()
         self.commits += tally.commits
         self.reruns += tally.reruns

@@ -4,6 +4,7 @@ B1  At most one write transaction is open at a time; only the holder of the writ
 B2  A caller hears its outcome, a failure too, only after the commit that holds the state it saw.
 B3  What a request that failed did is undone alone: each but the first has a savepoint of its own, and with the first
     the transaction is rolled back. Where the transaction is lost under the others, they run again, one by one.
+    Statements among nothing but statements are *bare*: they have none, until one fails.
 B4  A request that has its own commit (`alone`) is the only member of its batch.
 
 Members have done their work and wait for the commit. The states, and the method that makes each transition:
@@ -15,6 +16,7 @@ Members have done their work and wait for the commit. The states, and the method
     OPEN ──join──> CLOSED      the first member failed: it hears its error, since it saw only what is committed
     OPEN ──_lose──> CLOSED     a statement ended the transaction, or the commit failed: the members go back to the head
                                of the line, each alone, and hear the outcome of that second run
+    OPEN ──_lose──> CLOSED     a bare one failed: they go back together, and have savepoints in that second run
 
 Between `join` and the next the role, and the batch with it, may have moved to another thread.
 
@@ -25,6 +27,13 @@ B5  An interrupt (Ctrl-C, a signal handler that raises) may end any method here 
 What a member that ended the transaction saw was not committed: it runs again like the others (B2), unless it was the
 first, which saw only what is committed. One that ran out of time would do so again: it goes back in line with the
 others, and hears of it in its turn. One that was interrupted hears of it at once.
+
+A savepoint costs a statement more than it costs itself: each of the two calls gives the interpreter's lock away. SQLite
+undoes a statement that failed, but for what ``OR FAIL``, ``RAISE(FAIL)``, a broken deferred key and errors that its
+compiler did not foresee leave of it (https://sqlite.org/lang_conflict.html). Nothing is made of that here: when a bare
+one fails, all is rolled back and runs again with savepoints, the guilty one too, whose text has one from then on. So
+one that is refused again and again (a name that is taken) costs that once. Beside a function nothing is bare: it would
+be called a second time for another's failure.
 
 A commit that fails with an I/O error may be durable all the same: its frames are in the WAL, and a recovery would find
 them whole. So it is followed at once by another commit, which changes nothing but takes their place; only where that
@@ -45,6 +54,7 @@ from . import clock
 from .checkpoints import Checkpointer
 from .config import Config
 from .connection import Connection
+from .contenders import DISK_S
 from .errors import DiskError, DiskFull, Error, IntegrityError, OutcomeUnknown, StatementTimeout
 from .line import Line
 from .requests import Request
@@ -52,6 +62,7 @@ from .samples import Samples, Spread
 from .tickets import State, Ticket
 
 _log = logging.getLogger(__name__)
+_WARY_MAX: Final = 1_000  # texts that are known to fail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +99,13 @@ class Batch:
         # The WAL is looked at when `pages_written` is not between these any more; SQLite counts to 2**31, and anew.
         self._looked_at, self._looks_at = 0, 0.0
         self.members: list[Ticket[Request]] = []
+        # Whether all members are statements; those that have failed where they had no savepoint.
+        self._statements_only, self._wary = True, set[str]()
         self._batch_max, self._batch_s = config.batch_max, config.batch_s
         self._full_at = 0.0  # when the one that is open has lasted long enough
         self.ended_at = 0.0  # when the last one was committed
+        self._last_members, self._took_s = 0, 0.0  # how many it had, and how long its commit took
+        self._has_waited = False  # for more members
         self._writes = self._commits = self._reruns = 0
         self._unknown_at = -1  # how many commits had been made when the fate of one was logged to be unknown
         self._waits = Samples()
@@ -100,6 +115,13 @@ class Batch:
     def is_full(self) -> bool:
         """Whether it has gathered enough, by number or by time; for one that is OPEN."""
         return len(self.members) >= self._batch_max or clock.now() >= self._full_at
+
+    def waits_for_more(self) -> bool:
+        """Whether its commit will take long, and more may want to share it, as they did the last; True once a batch."""
+        if self._took_s < DISK_S or self._has_waited or len(self.members) >= self._last_members:
+            return False
+        self._has_waited = True
+        return True
 
     def open(self, deadline: float) -> bool:
         """Begin the transaction for the first member; False where another connection kept the lock past *deadline*.
@@ -119,8 +141,15 @@ class Batch:
             ticket.value = ticket.error = None
         else:
             self._waits.add(clock.now() - ticket.entered_at)
-        if not self._attempt(ticket):
-            self._lose(ticket)
+        text = ticket.work.text
+        if len(self.members) == 1:
+            saves = False
+            self._statements_only = text is not None
+        else:
+            saves = text is None or not self._statements_only or ticket.started or text in self._wary
+            self._statements_only = self._statements_only and text is not None
+        if not self._attempt(ticket, saves=saves):
+            self._lose(ticket, bare=not saves)
         elif ticket.alone:
             self.commit()
 
@@ -143,6 +172,7 @@ class Batch:
         """Make *ticket*, whose work is done in the transaction that is open, the first member."""
         ticket.value = value
         self._full_at = ticket.entered_at + self._batch_s
+        self._statements_only = ticket.work.text is not None
         self.members.append(ticket)
         self._line.joined(ticket)
 
@@ -200,19 +230,21 @@ class Batch:
 
     # --- inside
 
-    def _attempt(self, ticket: Ticket[Request]) -> bool:
-        """Run the work and keep its outcome; False where the whole transaction is lost with it (B3)."""
+    def _attempt(self, ticket: Ticket[Request], *, saves: bool) -> bool:
+        """Run the work and keep its outcome; False where the whole transaction is lost with it (B3).
+
+        It has a savepoint of its own where it *saves*.
+        """
         connection = self._connection
-        first = len(self.members) == 1
         outer = sys.exception()  # what the holder is handling is not the request's
         connection.start_request()
         try:
-            if not first:
+            if saves:
                 connection.save()
             ticket.value = ticket.work.run(connection)
             if not connection.end_request():
                 raise broken_foreign_key()
-            if not first:
+            if saves:
                 connection.release()
         except BaseException as error:
             ticket.error = error
@@ -221,7 +253,7 @@ class Batch:
                 _cut(error, outer)
             if connection.inherited:
                 raise  # in a forked child that came out of its parent's function, nothing here is its own
-            kept = not first and self._undo()
+            kept = saves and self._undo()
             connection.end_request()
             return kept
         return True
@@ -237,8 +269,9 @@ class Batch:
             return False
         return True
 
-    def _lose(self, culprit: Ticket[Request]) -> None:
-        """Roll the batch back and have its members run again; see the module for the culprit."""
+    def _lose(self, culprit: Ticket[Request], *, bare: bool) -> None:
+        """Roll the batch back and have its members run again; see the module for the culprit, which may be *bare*."""
+        together = bare and self._connection.killer() is None
         self._connection.rollback()
         members = self.members
         if len(members) == 1:
@@ -248,7 +281,11 @@ class Batch:
         elif isinstance(culprit.error, StatementTimeout):
             culprit.settled = True
             self._writes += 1
-        self._again(members)
+        elif together and culprit.work.text is not None:
+            if len(self._wary) >= _WARY_MAX:
+                self._wary.clear()
+            self._wary.add(culprit.work.text)
+        self._again(members, alone=not together)
         self.members = []
 
     def _count(self, started: float, writes: int) -> None:
@@ -256,9 +293,10 @@ class Batch:
         self._writes += writes
         self._commits += 1
         self.ended_at = clock.now()
-        self._commit_times.add(self.ended_at - started)
+        self._last_members, self._took_s, self._has_waited = writes, self.ended_at - started, False
+        self._commit_times.add(self._took_s)
         if (turn := self._connection.turn) is not None and turn.held:
-            turn.committed(writes, self.ended_at - started)
+            turn.committed(writes, self._took_s)
         pages = self._connection.pages_written()[0]
         if not self._looked_at <= pages < self._looks_at:
             self._look_at_wal(pages)
@@ -291,14 +329,17 @@ class Batch:
             raise error  # the handler of interrupts tells the members (B5)
         _log.warning("%s: raised after a commit, which stands", self._path, exc_info=error)
 
-    def _again(self, members: list[Ticket[Request]]) -> None:
-        """Have *members* run again, but for those whose run was interrupted: they hear of that, and did nothing."""
+    def _again(self, members: list[Ticket[Request]], *, alone: bool = True) -> None:
+        """Have *members* run again, but for those whose run was interrupted: they hear of that, and did nothing.
+
+        Each has a commit of its own where they are to be *alone*.
+        """
         struck = [each for each in members if each.struck]
         again = [each for each in members if each not in struck]
         self._writes += len(struck)
         self._line.finish(struck)
         self._reruns += sum(not each.settled for each in again)
-        self._line.put_back(again, clock.now() + self._config.write_timeout_s)
+        self._line.put_back(again, clock.now() + self._config.write_timeout_s, alone=alone)
 
     def _may_be_durable(self, error: Exception) -> bool:
         """Find out the fate of a commit that failed with *error*: a later one that succeeds takes its frames' place.

@@ -255,8 +255,8 @@ class Line(Generic[W]):
                     ticket.seat.told.append(ticket)
                 tell(ticket, _DONE)  # a second time too: an interrupt may have struck before it (L7)
 
-    def put_back(self, tickets: Iterable[Ticket[W]], deadline: float) -> None:
-        """Put *tickets* before all others, in their order, each alone from now on; for the holder of the role only.
+    def put_back(self, tickets: Iterable[Ticket[W]], deadline: float, *, alone: bool = True) -> None:
+        """Put *tickets* before all others, in their order, each *alone* from now on; for the holder of the role only.
 
         They cannot leave any more; *deadline* is for what they may have to wait for with the role. One whose thread is
         gone is done with.
@@ -267,7 +267,8 @@ class Line(Generic[W]):
                     ticket.state = _DONE
                     continue
                 ticket.deadline = deadline
-                ticket.alone = ticket.started = True
+                ticket.alone = ticket.alone or alone
+                ticket.started = True
                 self._waiting[ticket] = None
                 self._waiting.move_to_end(ticket, last=False)
                 ticket.state = _WAITS

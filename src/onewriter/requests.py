@@ -24,9 +24,15 @@ class Request(Protocol):
 
     Attributes:
         lasts: it may keep the transaction for long: other processes are to see who has the turn.
+        text: the statement, where it is nothing but that.
     """
 
     lasts: bool
+
+    @property
+    def text(self) -> str | None:
+        """See above."""
+        ...
 
     @property
     def callbacks(self) -> object:
@@ -64,33 +70,35 @@ class _Data:
 class Statement(_Data):
     """One statement with its parameters."""
 
-    __slots__ = ("_params", "_sql")
+    __slots__ = ("_params", "text")
+    text: str
 
     def __init__(self, sql: str, params: Params) -> None:
         """Take *sql* and *params*, which another thread may come to run."""
         kind = type(params)
-        self._sql = sql if type(sql) is str else plain(sql)
+        self.text = sql if type(sql) is str else plain(sql)
         # Looked at here and not by a call: this is the road of every statement.
         self._params = params if kind is tuple and BINDABLE.issuperset(map(type, params)) else freeze(params)
 
     def run(self, connection: Connection) -> object:
         """Return its `Result`."""
-        return connection.execute(self._sql, self._params)
+        return connection.execute(self.text, self._params)
 
 
 class ManyStatements(_Data):
     """One statement with many rows of parameters."""
 
-    __slots__ = ("_rows", "_sql")
+    __slots__ = ("_rows", "text")
+    text: str
 
     def __init__(self, sql: str, rows: Iterable[Params]) -> None:
         """Copy *rows*: they may be read by another thread, later."""
-        self._sql = plain(sql)
+        self.text = plain(sql)
         self._rows = [freeze(params) for params in rows]
 
     def run(self, connection: Connection) -> object:
         """Return the `Result` of all together."""
-        return connection.execute_many(self._sql, self._rows)
+        return connection.execute_many(self.text, self._rows)
 
 
 class Idle:
@@ -98,6 +106,7 @@ class Idle:
 
     callbacks = None
     lasts = False
+    text = None
 
     def begin(self) -> bool:
         """Return True: only what was submitted can be cancelled."""
@@ -117,6 +126,7 @@ class Function:
 
     __slots__ = ("_work", "callbacks")
     lasts = False
+    text = None
 
     def __init__(self, work: Callable[[Transaction], object]) -> None:
         """Take *work*, which may be run a second time."""

@@ -6,21 +6,20 @@ W2  A function runs on the thread that asked for it, or on the background thread
 W3  Whoever holds the role gives it on, whatever happened to its own request.
 W4  Nobody waits for another process's lock on another thread's behalf: there the role is given to that thread.
 W5  An interrupt (Ctrl-C, a signal handler that raises; the end of the stack) may strike any step. What it strikes
-    while it holds the role is taken over by a thread of its own, which no signal reaches: `_rescue`.
+    while it holds the role is taken over by a thread of its own, which no signal reaches: `rescue`.
+W6  Before a commit that fewer share than the last one did, and that waits for the disk, the holder gives the
+    interpreter's lock away once: who was told may be on his way back.
 
-A lone write, in an empty line, takes the short way of `_lone`, without a place in it.
+A lone write, in an empty line, takes the short way of `_lone`, without a place in it. Else `perform` or a turn gets the
+role, by entering an empty line or by being handed it, with the batch open or closed. `_lead` does the thread's own work, then `_go_on` runs the statements that wait, up to the
+limits of the batch and of ``lead_s``, until nobody waits, or the role is the next ticket's thread's. Then the thread
+waits for its own outcome, if it has none yet.
 
-The life of the role in one thread: `perform` or a turn gets it, by entering an empty line or by being handed it, with
-the batch open or closed. `_lead` does the thread's own work, then `_go_on` runs the statements that wait, up to the
-limits of the batch and of ``lead_s``; it ends when the role has been handed to the thread of the next ticket (with the
-batch open, where that may join it) or nobody waits. Then the thread waits for its own outcome, if it has none yet.
-
-How W5 is kept. Every exception that is not a request's own comes to the handler in `perform` (for a turn, in
-`turns`; for the background thread there is none to come). If by then the request is not over, or its ticket has the
-role still, that handler starts a thread for `_rescue`, by one call into C before which no Python code is called:
-signal handlers run at calls and loops only, so that a second interrupt finds the rescue on its way. `_rescue` takes
-the ticket out of the line, or acts as the holder: `Batch.recover` tells or re-runs the members, and the role goes
-on. What an interrupt can leave half-done of the line, the batch and the connection, their modules say (L7, B5, N5, N6).
+How W5 is kept. Every exception that is not a request's own comes to the handler in `perform` (for a turn, in `turns`).
+If by then the request is not over, or its ticket has the role still, that handler starts a thread for `rescue`, by one
+call into C before which no Python code is called: signal handlers run at calls and loops only, so that a second
+interrupt finds the rescue on its way. `rescue` takes the ticket out of the line, or acts as the holder: `Batch.recover`
+tells or re-runs the members, and the role goes on. What is left half-done of the rest, L7, B5, N5 and N6 say.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from __future__ import annotations
 import _thread
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +47,7 @@ from .tickets import Seat, State, Ticket, fail
 _log = logging.getLogger(__name__)
 _DONE, _LEFT, _LEADS = State.DONE, State.LEFT, State.LEADS  # looked up once: see `tickets`
 _COMMIT, _END = Step.COMMIT, Step.END
-_start_new_thread = _thread.start_new_thread
+_start_new_thread, _sleep = _thread.start_new_thread, time.sleep
 
 
 class Writer:
@@ -93,7 +93,7 @@ class Writer:
         ticket.line = line
         try:
             writing[me] = ticket
-            if line.take(ticket):
+            if line.holder is None and line.take(ticket):  # asked first, since the call takes a lock
                 if self._lone(ticket) and work.callbacks is None:
                     return ticket.value
                 leads = False
@@ -173,14 +173,14 @@ class Writer:
         Raises:
             WriteTimeout: neither came in time; nothing ran.
         """
-        line, seen, since = self.line, None, 0.0
+        line, seen, since, warn_s = self.line, None, 0.0, self.config.holder_warn_s
         try:
             while True:
                 if line.holder is not seen:
                     seen, since = line.holder, clock.now()
-                elif seen is not None and clock.now() - since >= self.config.holder_warn_s:
-                    long_s = f"{self.config.holder_warn_s:.3g} s, while {len(line)} requests wait"
-                    self.presence.warn_of(seen, self.path, f"for more than {long_s}")
+                elif seen is not None and clock.now() - since >= warn_s:
+                    how_long = f"for more than {warn_s:.3g} s, while {len(line)} requests wait"
+                    self.presence.warn_of(seen, self.path, how_long)
                 state = line.wait(ticket, self._patience_s)
                 if state is _LEADS or state is _DONE:
                     return state is _LEADS
@@ -195,7 +195,7 @@ class Writer:
     def close(self, deadline: float) -> bool:
         """Refuse new requests, let those in line be done until *deadline*, refuse the rest, close the connection.
 
-        Returns whether the connection is closed: whoever is still at work at *deadline* closes it on leaving.
+        Returns whether it is closed: whoever is still at work at *deadline* closes it on leaving.
         """
         ticket: Ticket[Request] = Ticket(Idle(), 0.0, portable=False, alone=True)
         try:
@@ -260,8 +260,7 @@ class Writer:
     def _lone(self, ticket: Ticket[Request]) -> bool:
         """Do the work of *ticket* in an empty line, and commit it if nobody has come meanwhile; True if all is done.
 
-        What a lone write pays beside its transaction is run cold, after the sleep of a sync: so this is the short way
-        through what `_lead`, `Batch.join` and `Batch.commit` do, for a first member that stays the only one.
+        The short way through `_lead`, `Batch.join` and `Batch.commit`: it is run cold, after the sleep of a sync.
         """
         connection, batch = self.connection, self.batch
         try:
@@ -286,8 +285,7 @@ class Writer:
                     self._go_on(ticket)
             raise
         if ticket.state is _DONE:
-            if (turn := self.turn) is not None and turn.held:
-                turn.rest()
+            self._rest()
             if self.line.release():
                 return True
         self._go_on(ticket)
@@ -315,6 +313,9 @@ class Writer:
                 if not self._do(step, mine=step.seat is not None):
                     return
             elif step is _COMMIT:
+                if self.line.is_empty and batch.waits_for_more():
+                    _sleep(0)  # W6
+                    continue
                 serves_until = self._commit(serves_until)
                 if holder.seat is not None and self.tell_seat is not None:
                     self.tell_seat()
@@ -345,11 +346,11 @@ class Writer:
 
     def _open(self, ticket: Ticket[Request], *, mine: bool) -> bool | Exception:
         """Begin the batch for its first member; return why that cannot be: False where others are in the way."""
+        deadline = ticket.deadline if mine else 0.0  # W4
         try:
-            deadline = ticket.deadline if mine else 0.0  # W4
-            if ticket.work.lasts and not self.connection.take_turn(deadline):
-                return False
-            return self.batch.open(deadline)
+            return (not ticket.work.lasts or self.connection.take_turn(deadline)) and self.batch.open(
+                deadline
+            )
         except Exception as failure:  # noqa: BLE001 - a VFS, a hook of on_connect, a signal handler may raise anything
             self.connection.recover()
             return failure
@@ -359,8 +360,8 @@ class Writer:
         self.line.finish((ticket,))
 
     def _rest(self) -> None:
-        if self.turn is not None and self.turn.held:
-            self.turn.rest()
+        if (turn := self.turn) is not None and turn.held:
+            turn.rest()
 
     def _end(self) -> None:
         """Close the connection; again where an interrupt struck this, which may be after any step."""
@@ -393,8 +394,6 @@ class Writer:
         try:
             self.batch.recover(ticket)
         except Exception:  # noqa: BLE001 - the role goes on, whatever a VFS raises now
-            _log.exception(
-                "%s: the writing connection could not be brought in order after an interrupt", self.path
-            )
+            _log.exception("%s: the writing connection could not be brought in order", self.path)
             self.line.finish((ticket,))
         self._go_on(ticket)

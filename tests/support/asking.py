@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, cast
 
 import onewriter
 from onewriter import (
@@ -114,6 +114,17 @@ class Request:
     def is_alone(self) -> bool:
         """Whether it has its own commit."""
         return self.door in ("alone", "block")
+
+    @property
+    def text(self) -> str | None:
+        """The one statement that it is, where it is nothing but that."""
+        match self.door, self.steps:
+            case "execute", (step,):
+                return cast("Statement", step).sql
+            case "execute_many", (step,):
+                return cast("Many", step).rows[0].sql
+            case _:
+                return None
 
     @property
     def is_data(self) -> bool:

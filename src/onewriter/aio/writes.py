@@ -118,7 +118,7 @@ class AskedStatement(Asked, Statement):
         """Return its `Result`."""
         if self.dropped:
             raise NotWanted
-        return connection.execute(self._sql, self._params)
+        return connection.execute(self.text, self._params)
 
 
 class AskedStatements(Asked, ManyStatements):
