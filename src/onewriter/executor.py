@@ -210,7 +210,9 @@ class Executor(Handle):
         def counted() -> Iterator[Params]:
             nonlocal changes, before
             for params in many:
-                check_row(sql, params, wanted)
+                kind = type(params)
+                if kind is not tuple or len(params) != wanted:  # the call is spared where all is well
+                    check_row(sql, params, wanted)
                 yield native(params) if converters.wary else params  # APSW comes back once this one has run
                 after = self._apsw.total_changes()
                 if after != before:

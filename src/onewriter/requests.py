@@ -165,6 +165,9 @@ def freeze(params: Params) -> Params:
 
     A caller's own classes, that of the container and those of the values, are asked here and now.
     """
+    kind = type(params)
+    if kind is tuple and BINDABLE.issuperset(map(type, params)):
+        return params
     check_params(params)
     if isinstance(params, Mapping):
         return native({plain(key): value for key, value in params.items()})
