@@ -33,6 +33,7 @@ from onewriter import (
     NestedWrite,
     ReadOnlyDatabase,
     checkpoints,
+    clock,
     presence,
 )
 from onewriter.checkpoints import PASS_PAGES, QUIET_S, Checkpointer
@@ -290,6 +291,19 @@ def test_a_quiet_one_is_cut_to_nothing(db: Database) -> None:
     wait_until(lambda: size(wal(db)) == 0, "a WAL of nothing")
     assert db.stats().wal_bytes == 0
     db.execute(INSERT, (1,))
+
+
+def test_a_short_one_keeps_its_room(tmp_path: Path) -> None:
+    """What is written next is written over it: a quarter of the limit is not worth the cut."""
+    with make(tmp_path, Config(wal_bytes_max=4 * LIMIT)) as db:
+        checkpointer = db._core._checkpointer
+        assert checkpointer is not None
+        fill(db, LIMIT // 8)
+        assert 0 < size(wal(db)) <= LIMIT
+        assert checkpointer._cut_when_quiet() == clock.NEVER
+        assert size(wal(db)) > 0
+        fill(db, LIMIT)  # each commit writes more than its bytes
+        assert checkpointer._cut_when_quiet() < clock.NEVER
 
 
 def test_one_that_is_not_quiet_is_not_cut(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,9 @@ C4  A pause that ended in vain is tried again when the WAL has grown by a sixtee
     down where they are faster than the thread. Past twice the limit, where it does not move anything, a reader must be
     keeping the WAL: then it is tried ever more rarely, until the thread moves something again. Who it is is logged
     once.
-C5  Where nothing has been written for ``QUIET_S``, the file is cut to nothing, without waiting for anybody.
+C5  Where nothing has been written for ``QUIET_S``, a file that is longer than a quarter of ``wal_bytes_max`` is cut to
+    nothing, without waiting for anybody. A shorter one stays, since what is written next is written over it: to make
+    a file longer costs a sync twice as much.
 C6  Whoever closes the last connection to the file moves what is left (https://sqlite.org/wal.html#ckpt). SQLite does
     that inside the close, and APSW has the interpreter's lock meanwhile: no thread, no event loop would run for as
     long. So where the process is the last to write, what is left is moved, and the WAL cut, before the close: by this
@@ -115,7 +117,7 @@ class Checkpointer:
         # When a brief pause may be; how long after one that was in vain.
         self._brief_at, self._brief_s = 0.0, _RARELY_S
         self._complained = ""  # what was logged last, so that it is logged once
-        self._small_bytes = self.pass_pages * page_bytes  # that are not worth cutting
+        self._small_bytes = max(1, self._limit // 4) * page_bytes  # that are not cut (C5)
         self._quiet_log, self._quiet_since, self._quiet_s = -1, 0.0, QUIET_S
         self.calling = threading.RLock()  # while a call of SQLite's runs (C7)
         self.settling = threading.RLock()  # while the writing connection is closed. Re-entrant for `holding`

@@ -11,9 +11,9 @@ W6  Before a commit that fewer share than the last one did, and that waits for t
     interpreter's lock away once: who was told may be on his way back.
 
 A lone write, in an empty line, takes the short way of `_lone`, without a place in it. Else `perform` or a turn gets the
-role, by entering an empty line or by being handed it, with the batch open or closed. `_lead` does the thread's own work, then `_go_on` runs the statements that wait, up to the
-limits of the batch and of ``lead_s``, until nobody waits, or the role is the next ticket's thread's. Then the thread
-waits for its own outcome, if it has none yet.
+role, by entering an empty line or by being handed it, with the batch open or closed. `_lead` does the thread's own
+work, then `_go_on` runs the statements that wait, up to the limits of the batch and of ``lead_s``, until nobody waits,
+or the role is the next ticket's thread's. Then the thread waits for its own outcome, if it has none yet.
 
 How W5 is kept. Every exception that is not a request's own comes to the handler in `perform` (for a turn, in `turns`).
 If by then the request is not over, or its ticket has the role still, that handler starts a thread for `rescue`, by one
