@@ -132,10 +132,33 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_has_not_changed_is_not_slower(clone: Path, tmp_path: Path) -> None:
-    """Beside itself, by the name of the commit."""
-    done = _against(clone, tmp_path)
+    """Beside itself: the commit of an earlier run, which its results name."""
+    earlier = tmp_path / "earlier.json"
+    done = _bench("small-1-normal", "--contenders", "onewriter", "--json", earlier, *SHORT, root=clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = _against(clone, tmp_path, str(earlier))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no load is slower than the noise explains" in done.stdout
+    commit = results.read(earlier).about["commit"]
+    assert results.read(tmp_path / "run.json").at("small-1-normal").keys() == {
+        "onewriter",
+        f"onewriter@{commit[:9]}",
+        "onewriter again",
+    }
+
+
+def test_what_no_commit_has_cannot_be_measured_again(clone: Path, tmp_path: Path) -> None:
+    """Sources that were changed when the earlier run was made are said to be gone."""
+    earlier = tmp_path / "earlier.json"
+    about = {"commit": "0" * 40, "changed": True}
+    earlier.write_text(json.dumps({"run": about, "benchmarks": []}), encoding="utf-8")
+    done = _against(clone, tmp_path, str(earlier))
+    assert done.returncode == 2
+    assert "was measured with sources that no commit has" in done.stderr
+    earlier.write_text("{}", encoding="utf-8")
+    done = _against(clone, tmp_path, str(earlier))
+    assert done.returncode == 2
+    assert "has no results of scripts/bench" in done.stderr
 
 
 def test_a_planted_slow_down_is_found(clone: Path, tmp_path: Path) -> None:
@@ -148,7 +171,7 @@ def test_a_planted_slow_down_is_found(clone: Path, tmp_path: Path) -> None:
     planted = text.replace(take + docstring, f"{take}{docstring}        __import__('time').sleep(0.0002)\n")
     line.write_text(planted, encoding="utf-8")
     try:
-        done = _against(clone, tmp_path)
+        done = _against(clone, tmp_path, "HEAD")
     finally:
         line.write_text(text, encoding="utf-8")
     assert done.returncode == 1, done.stdout + done.stderr
@@ -159,9 +182,9 @@ def test_a_planted_slow_down_is_found(clone: Path, tmp_path: Path) -> None:
     )
 
 
-def _against(clone: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+def _against(clone: Path, tmp_path: Path, earlier: str) -> subprocess.CompletedProcess[str]:
     return _bench(
-        *("small-1-normal", "--against", "HEAD", "--rounds", "5", "--seconds", "0.1"),
+        *("small-1-normal", "--against", earlier, "--rounds", "5", "--seconds", "0.1"),
         *("--json", tmp_path / "run.json", "--report", tmp_path / "run.html"),
         root=clone,
     )
