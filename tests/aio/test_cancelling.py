@@ -10,6 +10,7 @@ import pytest
 
 import onewriter
 from onewriter import Config, Migration, aio, presence
+from onewriter.aio import opening
 from tests.aio.loops import COUNT, INSERT, insert, is_sound, names, on_loop, open_items, pending, until
 from tests.support.databases import Held, Pause
 from tests.support.steps import LIMIT_S, Steps
@@ -313,6 +314,25 @@ async def test_a_stream_loses_no_row_to_a_timeout(tmp_path: Path) -> None:
                     await anext(rows)
             pause.steps.mark("go")
             assert [row async for row in rows] == [2, 3]
+
+
+@on_loop
+async def test_opening_that_is_given_up_when_it_has_come_closes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is open, its task was told, and is cancelled before it runs again: the collector has nothing to warn of."""
+    path = tmp_path / "a.db"
+    task: asyncio.Task[object] = asyncio.create_task(aio.open(path))
+    arrive = opening._Opening.arrive
+
+    def arrive_and_cancel(self: opening._Opening) -> None:
+        arrive(self)
+        task.cancel()
+
+    monkeypatch.setattr(opening._Opening, "arrive", arrive_and_cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: not presence.is_open(path), "it is closed again")
 
 
 @on_loop

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from onewriter import Config, WriteTimeout, aio
+from onewriter import Config, ReadTimeout, WriteTimeout, aio
 from onewriter.aio import mailbox
 from onewriter.blockers import Blame
 from tests.aio.loops import INSERT, on_loop, open_items
-from tests.support.steps import Steps
+from tests.support.steps import LIMIT_S, Steps
 from tests.support.stranger import Stranger
 
 TASKS = 1_000
@@ -110,3 +111,22 @@ async def test_who_comes_as_the_thread_ends_the_write_before_is_not_late(tmp_pat
         assert not asked.done()
         steps.mark("asked")
         await asked
+
+
+@on_loop
+async def test_a_read_is_late_where_the_system_has_no_thread_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that there is keeps a read open; there are readers, and nobody to come to them."""
+
+    def none_left(*_given: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    async with await open_items(tmp_path, Config(readers_max=2)) as db, db.read_transaction() as tx:
+        with monkeypatch.context() as patch:
+            patch.setattr(_thread, "start_new_thread", none_left)
+            async with asyncio.timeout(LIMIT_S):
+                with pytest.raises(ReadTimeout):
+                    await db.query("SELECT 1", timeout_s=0.01)
+        assert await db.query("SELECT 1") == [(1,)]
+        assert await tx.query("SELECT 2") == [(2,)]

@@ -126,6 +126,7 @@ class Crew:
         self._jobs: OrderedDict[Job, None] = OrderedDict()
         self._rings: SimpleQueue[None] = SimpleQueue()
         self._is_stopped = False
+        self._is_alone = False  # the last thread that was asked for could not be started
         self._vacant = list(range(size, 0, -1))
         self._idle: list[None] = []
         self._gone: list[int] = []  # the numbers of those that ended
@@ -158,8 +159,8 @@ class Crew:
 
     @property
     def is_busy(self) -> bool:
-        """Whether every thread that there may be is at work."""
-        return not self._vacant and not self._idle
+        """Whether every thread that there may be is at work; also where the system has no other one left."""
+        return not self._idle and (self._is_alone or not self._vacant)
 
     def stop(self) -> None:
         """Have each thread end when it has done what was asked for before; for any thread, a finalizer's too."""
@@ -196,7 +197,9 @@ class Crew:
                 return  # another was quicker
             try:
                 _thread.start_new_thread(self._begin, (number,))
+                self._is_alone = False
             except RuntimeError as error:
+                self._is_alone = True
                 if self._is_stopped:
                     self._leave(number)
                     return

@@ -28,6 +28,14 @@ class _Opening(Job):
         super().arrive()
         self._close(opened)
 
+    def drop(self) -> None:
+        super().drop()
+        answer = self.answer
+        if answer.done() and not answer.cancelled() and answer.exception() is None:
+            self._close(
+                self.value
+            )  # the task was cancelled after it had arrived, and before it could take it
+
     def be_lost(self) -> None:
         self._close(self.value)
 
