@@ -33,6 +33,7 @@ def _left_in(folder: Path) -> set[str]:
     return found
 
 
+@pytest.mark.usefixtures("small_heap")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("migrations", [(), SCHEMA], ids=["new", "migrated"])
 def test_opening_may_be_interrupted_anywhere(
@@ -65,6 +66,7 @@ class LateError(TimeoutError):
     """What a signal handler may raise; to Python one of the system's errors."""
 
 
+@pytest.mark.usefixtures("small_heap")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_what_a_signal_handler_raised_is_raised_by_the_opening(tmp_path: Path, seed: int) -> None:
     """Not taken for what the system says of a file: that has a number."""

@@ -84,6 +84,7 @@ def test_an_interrupt_at_the_end_of_a_block_is_what_the_program_hears(tmp_path: 
         assert db.query("SELECT name FROM item") == []
 
 
+@pytest.mark.usefixtures("small_heap")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_an_interrupt_at_the_end_of_a_migration_is_what_the_program_hears(tmp_path: Path, seed: int) -> None:
     """`open` closes what it has opened, though the migration's turn is not given up yet; and not `NestedWrite`.
