@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, LiteralString, Protocol, TypeAlias, TypeVar
 
 import onewriter
+from onewriter import open as open_database  # here, so that nothing is loaded while files are uploaded
 
 from .raw import Connection
 from .store import SCHEMA, Statements
@@ -78,7 +79,7 @@ class OneWriter(Way):
     )
 
     def __init__(self, path: Path, durability: Durability) -> None:
-        self._db = onewriter.open(
+        self._db = open_database(
             path, durability=durability, migrations=(onewriter.Migration(1, "schema", SCHEMA),)
         )
         self._commits_before = self._db.stats().commits
