@@ -137,7 +137,7 @@ def _run(wish: Wish, terminal: Terminal) -> int:
                 terminal.say(verdict.sentence(beside.name))
             status = SLOWER if any(verdict.is_slower for verdict in verdicts) else 0
             terminal.say("slower" if status else "no load is slower than the noise explains")
-    report.write(results.read(path), page)
+    report.write(found, page)
     terminal.say(f"results: {path}\nreport: {page}")
     return status
 

@@ -40,11 +40,6 @@ class Standing:
         return statistics.median(self.rates.values())
 
     @property
-    def bytes_per_s(self) -> float:
-        """What was stored a second: the median of the rounds'."""
-        return statistics.median(seen.bytes / seen.seconds for seen in self.rounds.values())
-
-    @property
     def errors(self) -> Counter[str]:
         """Calls that failed, by the error, of all rounds."""
         return sum((seen.errors for seen in self.rounds.values()), Counter[str]())
@@ -66,13 +61,6 @@ class Standing:
             for kind, waits in seen.waits.items():
                 every.setdefault(kind, Waits()).merge(waits)
         return every
-
-    def worst_s(self) -> float:
-        """Return the longest call of a round: the median of the rounds'."""
-        return statistics.median(
-            max((waits.worst_s for waits in seen.waits.values()), default=0.0)
-            for seen in self.rounds.values()
-        )
 
     def ratio(self, other: Standing) -> float:
         """Return its rate by the *other*'s in the same round: the median."""
@@ -105,6 +93,11 @@ class Results:
     def entries(self) -> list[str]:
         """The names of those who took part."""
         return list(dict.fromkeys(each.entry for each in self.standings))
+
+    def is_limit(self, entry: str) -> bool:
+        """Whether *entry* is no way to serve threads, but what the machine could do at best."""
+        known = self.about["contenders"]
+        return entry in known and bool(known[entry]["limit"])
 
     def at(self, load: str) -> dict[str, Standing]:
         """Return who did *load*, by the entries' names."""

@@ -124,7 +124,8 @@ def _judged(found: Results, load: str, beside: Beside) -> Verdict:
 
 
 def save(found: Results, verdicts: Sequence[Verdict], path: Path) -> None:
-    """Add *verdicts* to what was saved at *path*."""
+    """Add *verdicts* to what *found* is of, and to what was saved at *path*."""
+    found.about["verdicts"] = [dataclasses.asdict(verdict) for verdict in verdicts]
     saved = json.loads(path.read_text(encoding="utf-8"))
-    saved["run"]["verdicts"] = [dataclasses.asdict(verdict) for verdict in verdicts]
+    saved["run"] = found.about
     path.write_text(json.dumps(saved, indent=1), encoding="utf-8")

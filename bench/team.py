@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, Self, cast
+from typing import IO, Final, cast
 
 from bench import contenders, loads
 from bench.loads.base import Json, Load, Seen
@@ -103,12 +103,6 @@ class Party:
                 worker.wait()
             assert worker.stdout is not None
             worker.stdout.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.end()
 
     def _hear(self, worker: subprocess.Popen[str]) -> Json:
         assert worker.stdout is not None

@@ -7,7 +7,7 @@ V2  The spread is that of both rows of ratios around their own medians: 1.4826 t
 V3  The bound is three and a half times what that spread leaves uncertain of a median, and no less than `LEAST`. What
     the double's own median is off is added: a run that cannot tell two equals apart may not tell others apart either.
 V4  A load is slower where the median of its ratios is below one by more than the bound. Who calls measures it again,
-    with more rounds, before he says so (`bench.__main__`).
+    with more rounds, before he says so (`bench.run`).
 """
 
 from __future__ import annotations

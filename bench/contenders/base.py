@@ -24,9 +24,8 @@ Rows = Sequence[Sequence[object]]
 
 BUSY_TIMEOUT_S: Final = 5.0  # of those who wait as SQLite does; the standard library's own default
 AT_ONCE: Final = 256  # writes of one commit, for those that are a limit
-PRAGMAS: Final = (
-    "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA synchronous = "  # and the durability
-)
+# The durability follows.
+PRAGMAS: Final = "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA synchronous = "
 
 
 class Can(enum.Enum):

@@ -14,15 +14,12 @@ import apsw
 
 from onewriter.config import Durability
 
-from .base import BUSY_TIMEOUT_S, PRAGMAS, Contender, Params, Rows, TaskSession
+from .base import BUSY_TIMEOUT_S, PRAGMAS, Params, Rows, TaskSession
+from .by_hand import ByApsw
 
 
-class OneConnection(Contender):
+class OneConnection(ByApsw):
     """All tasks share a connection; no transaction of a task is longer than a statement, so that they need no lock."""
-
-    @classmethod
-    def version(cls) -> str:
-        return f"apsw {apsw.apsw_version()}"
 
     @classmethod
     @asynccontextmanager
@@ -31,9 +28,8 @@ class OneConnection(Contender):
     ) -> AsyncGenerator[Callable[[], AbstractAsyncContextManager[TaskSession]]]:
         async with aclosing(await apsw.Connection.as_async(str(path))) as connection:
             await connection.set_busy_timeout(int(BUSY_TIMEOUT_S * 1000))
-            await (
-                await connection.execute(PRAGMAS + durability)
-            ).fetchall()  # else it stops at the first row
+            prepared = await connection.execute(PRAGMAS + durability)
+            await prepared.fetchall()  # else it stops at the first row
 
             async def query(sql: LiteralString, params: Params) -> Rows:
                 return await (await connection.execute(sql, params)).fetchall()

@@ -109,12 +109,16 @@ def roll_back(cursor: Cursor) -> None:
         cursor.execute("ROLLBACK")
 
 
-class OneLockedConnection(Contender):
-    """All threads share one connection, behind a lock."""
+class ByApsw(Contender):
+    """One whose library is APSW."""
 
     @classmethod
     def version(cls) -> str:
         return f"apsw {apsw.apsw_version()}"
+
+
+class OneLockedConnection(ByApsw):
+    """All threads share one connection, behind a lock."""
 
     @classmethod
     @contextmanager
@@ -154,9 +158,8 @@ class _ConnectionAThread(Contender):
     def opened(
         cls, path: Path, durability: Durability
     ) -> Generator[Callable[[], AbstractContextManager[Session]]]:
-        _, close = cls.connect(
-            path, durability
-        )  # so that no thread's is the last to close, which may be busy
+        # So that no thread's is the last to close, which may be busy.
+        _, close = cls.connect(path, durability)
 
         @contextmanager
         def of_a_thread() -> Generator[Session]:
@@ -172,15 +175,11 @@ class _ConnectionAThread(Contender):
             close()
 
 
-class ApswDeferred(_ConnectionAThread):
+class ApswDeferred(_ConnectionAThread, ByApsw):
     """APSW, with SQLite's default kind of transaction."""
 
     begin = "BEGIN"
     connect = staticmethod(by_apsw)
-
-    @classmethod
-    def version(cls) -> str:
-        return f"apsw {apsw.apsw_version()}"
 
 
 class ApswImmediate(ApswDeferred):

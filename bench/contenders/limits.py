@@ -8,22 +8,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import ClassVar, LiteralString
 
-import apsw
-
 from onewriter.config import Durability
 
 from .base import AT_ONCE, Contender, Params, Session, Work
-from .by_hand import Cursor, StatementsOn, by_apsw
+from .by_hand import ByApsw, Cursor, StatementsOn, by_apsw
 
 
-class Ceiling(Contender):
+class Ceiling(ByApsw):
     """Large transactions: a commit for every 256 writes."""
 
     savepoints: ClassVar[bool] = False
-
-    @classmethod
-    def version(cls) -> str:
-        return f"apsw {apsw.apsw_version()}"
 
     @classmethod
     @contextmanager

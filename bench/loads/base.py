@@ -34,9 +34,8 @@ from bench.contenders.base import Session
 from onewriter.config import Durability
 from onewriter.stress.waits import Waits
 
-LIMIT_S: Final = (
-    90.0  # for threads to open, and to come back; the longest time-out of a contender is a minute
-)
+# For threads to open, and to come back; the longest time-out of a contender is a minute.
+LIMIT_S: Final = 90.0
 BYTES_MAX: Final = 2**30  # that a round writes which has a file of its own
 Call = Callable[[], object]
 Round = Callable[[float, float], "Seen"]  # from when on, and for how long

@@ -131,8 +131,7 @@ def _parts(found: Results) -> list[Part]:
 def _table(found: Results, name: str) -> Table:
     load, at = loads.ALL[name], found.at(name)
     first, best = yardstick(at), max(each.per_s for each in at.values())
-    limits = {key for key, each in found.about["contenders"].items() if each["limit"]}
-    lines = [_line(each, first, best, limit=each.entry in limits) for each in at.values()]
+    lines = [_line(each, first, best, limit=found.is_limit(each.entry)) for each in at.values()]
     kind = "tasks" if load.part == "tasks" else "threads"
     what = f"{load.threads:,} {kind if load.threads > 1 else kind[:-1]}, durability {load.durability}"
     if load.processes > 1:

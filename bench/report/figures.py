@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from matplotlib.axes import Axes
@@ -68,17 +68,13 @@ def _growth(found: Results, name: str, group: Sequence[str]) -> Figure:
         canvas, drawn = axes()
         for entry in found.entries:
             points = [(_size(load), at[entry].per_s) for load in group if entry in (at := found.at(load))]
-            if len(points) > 1 and not found.about["contenders"].get(entry, {}).get("limit"):
+            if len(points) > 1 and not found.is_limit(entry):
                 _line(drawn, entry, [x for x, _ in points], [y for _, y in points])
         drawn.set_xscale("log", base=2)
-        drawn.set_yscale("log")
         drawn.set_xticks(sorted({_size(load) for load in group}))
-        for axis in (drawn.xaxis, drawn.yaxis):
-            axis.set_minor_formatter(NullFormatter())
-            axis.set_major_formatter(ticks("{:,.0f}".format))
         drawn.set_xlabel("threads, of all processes together")
         drawn.set_ylabel("calls done a second")
-        drawn.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, handlelength=3)
+        _label(drawn, "{:,.0f}".format, "{:,.0f}".format)
         load = loads.ALL[group[0]]
         return Figure(
             f"{load.part}: rate by threads, {load.durability}",
@@ -96,16 +92,11 @@ def curves(found: Results, load: str) -> Figure:
             for waits in standing.waits().values():
                 every.merge(waits)
             curve = every.curve()
-            if curve and not found.about["contenders"].get(entry, {}).get("limit"):
+            if curve and not found.is_limit(entry):
                 _line(drawn, entry, [one_in for one_in, _ in curve], [seconds for _, seconds in curve])
         drawn.set_xscale("log")
-        drawn.set_yscale("log")
-        drawn.xaxis.set_major_formatter(ticks(percent))
-        drawn.yaxis.set_major_formatter(ticks(shown_ms))
-        for axis in (drawn.xaxis, drawn.yaxis):
-            axis.set_minor_formatter(NullFormatter())
         drawn.set_xlabel("share of calls that took at most this long")
-        drawn.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, handlelength=3)
+        _label(drawn, percent, shown_ms)
         return Figure(
             f"{load}: how long a call took",
             "Lower is better. Far right is the unlucky call, the one in thousands.",
@@ -117,6 +108,15 @@ def _line(drawn: Axes, entry: str, x: Sequence[float], y: Sequence[float]) -> No
     look = _LOOKS.get(entry, _OTHER)
     width = 2.6 if look.hue == "onewriter" else 1.4
     drawn.plot(x, y, color=_MARKER[look.hue], linestyle=look.dash, linewidth=width, label=entry)
+
+
+def _label(drawn: Axes, x: Callable[[float], str], y: Callable[[float], str]) -> None:
+    """Finish a drawing whose scale of *y* is logarithmic too: its numbers, as these show them, and who is who."""
+    drawn.set_yscale("log")
+    for axis, shown in ((drawn.xaxis, x), (drawn.yaxis, y)):
+        axis.set_minor_formatter(NullFormatter())
+        axis.set_major_formatter(ticks(shown))
+    drawn.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, handlelength=3)
 
 
 def _variables() -> dict[str, str]:

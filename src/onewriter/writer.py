@@ -348,9 +348,9 @@ class Writer:
         """Begin the batch for its first member; return why that cannot be: False where others are in the way."""
         deadline = ticket.deadline if mine else 0.0  # W4
         try:
-            return (not ticket.work.lasts or self.connection.take_turn(deadline)) and self.batch.open(
-                deadline
-            )
+            if ticket.work.lasts and not self.connection.take_turn(deadline):
+                return False
+            return self.batch.open(deadline)
         except Exception as failure:  # noqa: BLE001 - a VFS, a hook of on_connect, a signal handler may raise anything
             self.connection.recover()
             return failure

@@ -31,10 +31,9 @@ class _Opening(Job):
     def drop(self) -> None:
         super().drop()
         answer = self.answer
+        # The task may be cancelled after it has arrived, and before it could take it.
         if answer.done() and not answer.cancelled() and answer.exception() is None:
-            self._close(
-                self.value
-            )  # the task was cancelled after it had arrived, and before it could take it
+            self._close(self.value)
 
     def be_lost(self) -> None:
         self._close(self.value)
