@@ -21,7 +21,8 @@ from onewriter import (
     TransactionEnded,
     aio,
 )
-from tests.aio.loops import COUNT, INSERT, names, on_loop, open_items, until
+from tests.aio.loops import COUNT, INSERT, insert, names, on_loop, open_items, until
+from tests.support.databases import Held
 from tests.support.steps import wait_until
 
 NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i FROM n"
@@ -130,6 +131,61 @@ async def _in_a_blob(db: aio.Database, inside: asyncio.Event) -> None:
 
 
 Inside = Callable[[aio.Database, asyncio.Event], Coroutine[Any, Any, None]]
+
+
+@on_loop
+async def test_a_coroutine_that_is_closed_while_it_waits_never_runs(tmp_path: Path) -> None:
+    """By hand, in the middle of entering a block, or of a write: the turn and the reader are free, nothing is done."""
+    async with await open_items(tmp_path, Config(hold_s=60.0, readers_max=1)) as db:
+        blocks: list[Callable[[], Coroutine[Any, Any, object]]] = [
+            lambda: db.transaction().__aenter__(),
+            lambda: db.read_transaction().__aenter__(),
+            lambda: db.stream(COUNT).__aenter__(),
+            lambda: db.execute(INSERT, ("undone",)),
+            lambda: db.write(insert("undone")),
+        ]
+        held = await asyncio.to_thread(Held, db.sync)  # so that no write is begun
+        for block in blocks:
+            coroutine = block()
+            coroutine.send(None)
+            coroutine.close()
+        opened = blocks[0]()
+        opened.send(None)
+        held.let_go()
+        letters = db._desk.box()._letters
+        wait_until(lambda: bool(letters), "it has the turn")  # of which this loop has not heard
+        opened.close()
+        await db.execute(INSERT, ("one",), timeout_s=5.0)
+        assert await db.query("SELECT name FROM item", into=str, timeout_s=5.0) == ["held", "one"]
+
+
+def test_what_a_finalizer_raises_does_not_keep_a_destroyed_task(tmp_path: Path) -> None:
+    """Its loop is closed: it asks for more as it is destroyed, and the error of that comes to the end of its block."""
+
+    async def block(db: aio.Database, opened: asyncio.Event) -> None:
+        async with db.transaction() as tx:
+            opened.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await tx.execute("INSERT INTO t VALUES (1)")
+
+    async def main(db: aio.Database) -> asyncio.Task[None]:
+        opened = asyncio.Event()
+        task = asyncio.create_task(block(db, opened))
+        await opened.wait()
+        return task
+
+    with onewriter.open(tmp_path / "a.db", config=Config(hold_s=60.0)) as threads:
+        threads.execute("CREATE TABLE t (a)")
+        loop = asyncio.new_event_loop()
+        task = loop.run_until_complete(main(aio.Database(threads)))
+        loop.close()
+        setattr(task, "_log_destroy_pending", False)  # noqa: B010 - that of the C class, which no stub has
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            task.get_coro().close()
+        assert threads.execute("INSERT INTO t VALUES (2)", timeout_s=5.0).changes == 1
+        assert threads.query("SELECT a FROM t", into=int) == [2]
 
 
 @pytest.mark.parametrize("kind", [_in_a_savepoint, _in_a_stream, _in_a_blob])

@@ -12,8 +12,12 @@ import onewriter
 from onewriter import Config, Migration, aio, presence
 from onewriter.aio import opening
 from tests.aio.loops import COUNT, INSERT, insert, is_sound, names, on_loop, open_items, pending, until
-from tests.support.databases import Held, Pause
+from tests.support.databases import SCHEMA, Held, Pause
 from tests.support.steps import LIMIT_S, Steps
+
+LONG = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT count(*) FROM n"
+)
 
 
 async def _cancelled(task: asyncio.Task[object]) -> None:
@@ -314,6 +318,35 @@ async def test_a_stream_loses_no_row_to_a_timeout(tmp_path: Path) -> None:
                     await anext(rows)
             pause.steps.mark("go")
             assert [row async for row in rows] == [2, 3]
+
+
+@on_loop
+async def test_work_on_the_whole_file_goes_on_by_itself(tmp_path: Path) -> None:
+    """A cancelled snapshot is written, a cancelled migration applied, each to its end."""
+    steps = Steps()
+
+    def migration(tx: onewriter.Transaction) -> None:
+        steps.mark("begun")
+        steps.wait_for("cancelled")
+        tx.query_value(LONG)  # enough that SQLite asks whether to go on
+        tx.execute("CREATE TABLE applied (a)")
+
+    migrations = [*SCHEMA, Migration(SCHEMA[-1].version + 1, "more", migration)]
+    async with await open_items(tmp_path) as db:
+        migrating = asyncio.create_task(db.migrate(migrations))
+        await until(lambda: steps.is_marked("begun"), "the migration")
+        await _cancelled(migrating)
+        steps.mark("cancelled")
+        await until(lambda: db.sync.schema_version() == migrations[-1].version, "it is applied")
+        await db.execute_many(INSERT, [(f"{number:0>1000}",) for number in range(5_000)])
+        begun = asyncio.Event()
+        copy = tmp_path / "copy.db"
+        copying = asyncio.create_task(db.snapshot(copy, progress=lambda _done, _all: begun.set()))
+        await begun.wait()
+        await _cancelled(copying)
+        await until(copy.exists, "the snapshot")
+        with onewriter.open(copy, read_only=True) as copied:
+            assert copied.query_value("SELECT count(*) FROM item") == 5_000
 
 
 @on_loop

@@ -16,6 +16,9 @@ from onewriter import clock
 from onewriter.aio.crew import Crew, Job
 from onewriter.aio.mailbox import Mailbox
 from tests.support.steps import LIMIT_S, Call, Steps
+from tests.support.strikes import Striker
+
+BYTECODES_MAX = 2_000
 
 
 @pytest.fixture
@@ -89,6 +92,29 @@ def test_the_system_has_one_thread_left(box: Mailbox, monkeypatch: pytest.Monkey
     assert job.done.wait(LIMIT_S)
     crew.stop()
     assert crew.join(clock.now() + LIMIT_S)
+
+
+def test_no_interrupt_loses_a_thread_or_its_place(box: Mailbox) -> None:
+    """At each bytecode of asking, and of stopping: the next job is done, and all threads end."""
+    places: list[str] = []
+    for at in range(1, BYTECODES_MAX):
+        crew, first, second = Crew("read-test", 2), Asked(box), Asked(box)
+        asking = Striker(at)
+        if asking.run(partial(crew.do, first)) is not None:
+            crew.withdraw(first)  # as whoever asks for it does
+        stopping = Striker(at)
+        crew.do(second)
+        assert second.done.wait(LIMIT_S), asking.place
+        if stopping.run(crew.stop) is not None:
+            crew.stop()  # as a second close does
+        assert crew.join(clock.now() + LIMIT_S), (asking.place, stopping.place)
+        places += filter(None, (asking.place, stopping.place))
+        if not asking.place and not stopping.place:
+            break
+    else:
+        pytest.fail("it goes on for ever")
+    assert any("_close_vacant" in each for each in places)
+    assert any("hire_at_need" in each for each in places)
 
 
 @pytest.mark.parametrize("seed", range(20))

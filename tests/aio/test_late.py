@@ -6,13 +6,16 @@ import _thread
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
-from onewriter import Config, ReadTimeout, WriteTimeout, aio
+from onewriter import Config, ReadTimeout, ReadTransaction, WriteTimeout, aio
 from onewriter.aio import mailbox
+from onewriter.aio.crew import Job
 from onewriter.blockers import Blame
-from tests.aio.loops import INSERT, on_loop, open_items
+from tests.aio.loops import INSERT, on_loop, open_items, until
 from tests.support.steps import LIMIT_S, Steps
 from tests.support.stranger import Stranger
 
@@ -118,15 +121,53 @@ async def test_a_read_is_late_where_the_system_has_no_thread_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one that there is keeps a read open; there are readers, and nobody to come to them."""
+    start, is_full = _thread.start_new_thread, False
 
-    def none_left(*_given: object) -> int:
-        raise RuntimeError("can't start new thread")
+    def start_if_any_is_left(work: Callable[..., object], given: tuple[Any, ...]) -> int:
+        if is_full:
+            raise RuntimeError("can't start new thread")
+        return start(work, given)
 
+    monkeypatch.setattr(_thread, "start_new_thread", start_if_any_is_left)
     async with await open_items(tmp_path, Config(readers_max=2)) as db, db.read_transaction() as tx:
-        with monkeypatch.context() as patch:
-            patch.setattr(_thread, "start_new_thread", none_left)
-            async with asyncio.timeout(LIMIT_S):
-                with pytest.raises(ReadTimeout):
-                    await db.query("SELECT 1", timeout_s=0.01)
+        is_full = True
+        async with asyncio.timeout(LIMIT_S):
+            with pytest.raises(ReadTimeout):
+                await db.query("SELECT 1", timeout_s=0.01)
+        is_full = False
         assert await db.query("SELECT 1") == [(1,)]
         assert await tx.query("SELECT 2") == [(2,)]
+
+
+@on_loop
+async def test_a_read_is_late_though_a_thread_seemed_to_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only thread has heard of one read, and is not yet at it when the other's time is up."""
+    steps = Steps()
+    give_up = Job.give_up
+
+    def note(self: Job) -> BaseException | None:
+        error = give_up(self)
+        steps.mark("spared" if error is None else "told")
+        return error
+
+    class Rings(SimpleQueue[None]):
+        def get(self, block: bool = True, timeout: float | None = None) -> None:
+            super().get(block, timeout)
+            if not steps.is_marked("heard"):
+                steps.mark("heard")
+                steps.wait_for("spared")
+
+    def dawdle(_tx: ReadTransaction) -> None:
+        steps.wait_for("told")
+
+    monkeypatch.setattr(Job, "give_up", note)
+    async with await open_items(tmp_path, Config(readers_max=1)) as db:
+        db._desk.crew._rings = Rings()
+        first = asyncio.create_task(db.read(dawdle))
+        await until(lambda: steps.is_marked("heard"), "the thread has heard")
+        with pytest.raises(ReadTimeout):
+            await db.query("SELECT 1", timeout_s=0.01)
+        await first
+        assert steps.is_marked("spared")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -50,7 +50,7 @@ class _Block(Generic[S, T]):
         self._session, self._asker = session, asked.asker
         try:
             await asked.answer
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             asked.drop()
             raise
         given = self._given = self._open(session)
@@ -61,17 +61,21 @@ class _Block(Generic[S, T]):
     ) -> None:
         session = self._session
         assert session is not None, "not entered"
-        if kind is GeneratorExit and not self._is_in_its_task():
-            session.abandon()  # the task was destroyed: nothing can be awaited any more
-        else:
+        if self._can_wait(kind):
             await session.leave(commit=kind is None)
+        else:
+            session.abandon()
 
-    def _is_in_its_task(self) -> bool:
-        """Whether the task that entered it runs: then an asynchronous generator of its is closed, which can await."""
-        with suppress(RuntimeError):  # no loop runs
+    def _can_wait(self, kind: type[BaseException] | None) -> bool:
+        """Whether anything can be awaited still: not where the task is being destroyed."""
+        try:
             task = asyncio.current_task()
-            return task is not None and self._asker is not None and self._asker() is task
-        return False
+        except RuntimeError:  # no loop runs: what came of that may have taken the place of `GeneratorExit`
+            return False
+        if kind is not GeneratorExit:
+            return True
+        # Where the task that entered it runs, an asynchronous generator of its is closed, which can await.
+        return task is not None and self._asker is not None and self._asker() is task
 
 
 class WriteBlock(_Block[sync.Transaction, Transaction]):

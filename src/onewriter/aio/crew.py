@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
+from itertools import count, repeat
 from queue import Empty, SimpleQueue
 
 from onewriter import clock, errands
@@ -58,10 +59,11 @@ class Job(Answer):
         self._asked_at = clock.now()
 
     def drop(self) -> None:
-        """Have it broken off, or not begun."""
-        self.dropped = self.broken = True
+        """Have it broken off, or not begun; what has a thread of its own goes on by itself."""
+        self.dropped = True
         self._box.forget(self)
         if self.crew is not None:
+            self.broken = True
             self.crew.withdraw(self)
 
     def give_up(self) -> BaseException | None:
@@ -69,10 +71,15 @@ class Job(Answer):
         if self.has_begun or self._late is None:
             return None  # what it waits for has the same deadline, or it has none
         error = self._late(self._asked_at)
-        if error is not None:
-            self.dropped = True
+        if error is None:
+            self.until = clock.now() + HAND_OVER_S  # who seems to be about to come to it may come to another
             if self.crew is not None:
-                self.crew.withdraw(self)
+                with suppress(OperationalError):  # then it is late the next time
+                    self.crew.hire_at_need()  # an interrupt may have kept somebody else from it
+            return None
+        self.dropped = True
+        if self.crew is not None:
+            self.crew.withdraw(self)
         return error
 
     def do(self) -> None:
@@ -112,11 +119,12 @@ def begin_apart(job: Job, name: str, box: Mailbox) -> Job:
 class Crew:
     """The threads of one database.
 
-    No lock, since each step is one call into C: each thread has taken its number out of ``_vacant``, and ``_idle`` has
-    one entry for each that waits for a ring. Whoever adds a job, or takes one, looks afterwards whether more rings than
-    threads wait. Each job has been rung for once, and who takes one out takes a ring with it: not always its own, so
-    that who withdraws one looks afterwards whether there is a ring for each that is left. A ring too many does no harm.
-    Once it was stopped, who hears a ring rings again, and each thread ends when it finds no job.
+    No lock, since each step is one call into C, so that no interrupt comes in between either: a thread is started as
+    its place is taken out of ``_vacant``, and ``_idle`` has one entry for each that waits for a ring. Whoever adds a
+    job, or takes one, looks afterwards whether more rings than threads wait. Each job has been rung for once, and who
+    takes one out takes a ring with it: not always its own, so that who withdraws one looks afterwards whether there
+    is a ring for each that is left. A ring too many does no harm. Once it was stopped, who hears a ring rings again,
+    and each thread ends when it finds no job.
     """
 
     def __init__(self, name: str, size: int) -> None:
@@ -127,9 +135,12 @@ class Crew:
         self._rings: SimpleQueue[None] = SimpleQueue()
         self._is_stopped = False
         self._is_alone = False  # the last thread that was asked for could not be started
-        self._vacant = list(range(size, 0, -1))
+        self._vacant: list[tuple[()]] = [()] * size
+        # Each `next` takes a place and starts a thread.
+        self._hires = map(_thread.start_new_thread, repeat(self._begin), iter(self._vacant.pop, None))
+        self._numbers = count(1)
         self._idle: list[None] = []
-        self._gone: list[int] = []  # the numbers of those that ended
+        self._gone: list[tuple[()]] = []  # the places of those that ended
         self._news = closed_lock()  # that one has
 
     def do(self, job: Job) -> None:
@@ -141,7 +152,7 @@ class Crew:
         job.crew = self
         self._jobs[job] = None
         self._rings.put(None)
-        self._hire_at_need()
+        self.hire_at_need()
         if self._is_stopped and self.withdraw(job):  # it may have come too late for any of them
             apart("read", job.do)
 
@@ -154,8 +165,29 @@ class Crew:
         if self._is_stopped or len(self._jobs) > self._rings.qsize():
             self._rings.put(None)  # who has heard found nothing before this came: so it was another's
             with suppress(OperationalError):
-                self._hire_at_need()
+                self.hire_at_need()
         return True
+
+    def hire_at_need(self) -> None:
+        """Start one more thread if more was asked for than the idle ones will hear of; for any thread.
+
+        Raises:
+            OperationalError: the system has no thread left, and there is none yet.
+        """
+        if self._rings.qsize() > len(self._idle) and self._vacant:
+            try:
+                next(self._hires)
+                self._is_alone = False
+            except IndexError:
+                pass  # another was quicker
+            except RuntimeError as error:
+                self._vacant.append(())
+                self._is_alone = True
+                if self._is_stopped:
+                    self._close_vacant()
+                    wake_up(self._news)
+                elif len(self._vacant) == self._size:
+                    raise OperationalError(f"cannot start a thread that reads: {error}") from error
 
     @property
     def is_busy(self) -> bool:
@@ -165,9 +197,7 @@ class Crew:
     def stop(self) -> None:
         """Have each thread end when it has done what was asked for before; for any thread, a finalizer's too."""
         self._is_stopped = True
-        with suppress(IndexError):  # another thread may take the last one
-            while self._vacant:
-                self._gone.append(self._vacant.pop())
+        self._close_vacant()
         self._rings.put(None)
 
     def join(self, deadline: float) -> bool:
@@ -189,39 +219,25 @@ class Crew:
                 job, _ = self._jobs.popitem(last=False)
                 job.do()
 
-    def _hire_at_need(self) -> None:
-        if self._rings.qsize() > len(self._idle) and self._vacant:
-            try:
-                number = self._vacant.pop()
-            except IndexError:
-                return  # another was quicker
-            try:
-                _thread.start_new_thread(self._begin, (number,))
-                self._is_alone = False
-            except RuntimeError as error:
-                self._is_alone = True
-                if self._is_stopped:
-                    self._leave(number)
-                    return
-                self._vacant.append(number)
-                if len(self._vacant) == self._size:
-                    raise OperationalError(f"cannot start a thread that reads: {error}") from error
+    def _close_vacant(self) -> None:
+        with suppress(IndexError):  # the end: there is none left
+            self._gone.extend(iter(self._vacant.pop, None))
 
-    def _begin(self, number: int) -> None:
-        """Serve as *number*, on a thread with a name, or on this one where the system has no second one left."""
+    def _begin(self) -> None:
+        """Serve, on a thread with a name, or on this one where the system has no second one left."""
         try:
-            apart(f"{self._name}-{number}", self._serve, number)
+            apart(f"{self._name}-{next(self._numbers)}", self._serve)
         except RuntimeError:
-            self._serve(number)
+            self._serve()
 
-    def _serve(self, number: int) -> None:
+    def _serve(self) -> None:
         while True:
             self._idle.append(None)
             self._rings.get()
             self._idle.pop()
             if self._is_stopped:
                 self._rings.put(None)
-            self._hire_at_need()
+            self.hire_at_need()
             try:
                 job, _ = self._jobs.popitem(last=False)
             except KeyError:  # it was dropped meanwhile
@@ -230,8 +246,5 @@ class Crew:
                 continue
             job.do()
             del job  # what it refers to is not kept while this thread sleeps
-        self._leave(number)
-
-    def _leave(self, number: int) -> None:
-        self._gone.append(number)
+        self._gone.append(())
         wake_up(self._news)

@@ -31,7 +31,6 @@ from .transaction import Transaction
 from .writes import AskedFunction, AskedStatement, AskedStatements
 
 T = TypeVar("T")
-_AT_ONCE_S = 0.01  # that a job may have waited for a thread, and its reader is asked for as if it had not
 
 
 class Database(Reading):
@@ -87,7 +86,7 @@ class Database(Reading):
         asked = self._desk.write(AskedStatement(sql, params), timeout_s)
         try:  # as `outcome` does, which would be one coroutine more in the road of every write
             return cast("Result", await asked.answer)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             asked.drop()
             raise
 

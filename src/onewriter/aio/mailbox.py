@@ -68,7 +68,10 @@ class Letter:
         self.dropped = True
 
     def give_up(self) -> BaseException | None:
-        """See to it that it never begins, and return why its task waits no longer; None where it has begun."""
+        """See to it that it never begins, and return why its task waits no longer; None where it has begun.
+
+        None also where it is about to begin: then ``until`` says when to look again.
+        """
         return None
 
 
@@ -152,7 +155,7 @@ class Mailbox:
         # The rest of an earlier look is on its way: not twice in a turn (M6).
         is_told = bool(late) and now < self._late_at + _AGAIN_S
         for letter in [each for each in self._open if each.until <= now]:
-            letter.until = clock.NEVER  # it is looked at once
+            letter.until = clock.NEVER  # it is looked at once, unless it says otherwise
             late.append(letter)
         at = min((each.until for each in self._open), default=clock.NEVER)
         if at < self._looks_at:
@@ -171,6 +174,8 @@ class Mailbox:
                 if error is not None:
                     self.forget(letter)
                     settle(letter.answer, None, error)
+                elif letter.until < self._looks_at:
+                    self._look_by(letter.until)
         finally:
             if late:  # M6
                 self.loop.call_soon(self._give_up)
@@ -210,10 +215,10 @@ def name_of(task: asyncio.Task[Any] | None) -> str:
 
 
 async def outcome(letter: Letter) -> Any:  # noqa: ANN401 - of whatever was asked
-    """Await *letter*; where the task is cancelled meanwhile, drop it."""
+    """Await *letter*; where the task is cancelled or destroyed meanwhile, drop it."""
     try:
         return await letter.answer
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, GeneratorExit):
         letter.drop()
         raise
 
