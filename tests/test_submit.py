@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextvars
+import gc
+import random
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -456,6 +461,84 @@ def test_polling_a_future_leaves_nothing_behind(db: Database) -> None:
         with pytest.raises(TimeoutError):
             future.result(timeout_s)
     assert isinstance(future, WriteFuture)
-    assert len(future._sleep._sleepers) == 0
+    assert len(future.__dict__["_sleepers"]) == 0
     held.let_go()
     future.result(LIMIT_S)
+
+
+def test_a_future_is_freed_with_its_last_reference(db: Database) -> None:
+    """It is part of no cycle: a program that submits without end does not wait for the collector."""
+
+    class Work:
+        def __call__(self, _tx: Transaction) -> object:
+            return self
+
+    gc.disable()
+    try:
+        work = Work()
+        futures: list[Future[Any]] = [db.submit(work)]
+        held = Held(db)
+        futures.append(db.submit(work))
+        futures[1].cancel()
+        held.let_go()
+        assert futures[0].result(LIMIT_S) is work
+        db.submit(lambda _tx: None).result(LIMIT_S)  # the thread has let go of those before
+        alive = [weakref.ref[object](each) for each in (work, *futures)]
+        del work, futures
+        wait_until(lambda: not any(each() for each in alive), "all are freed")
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_way_of_waiting_at_once(db: Database, seed: int) -> None:
+    """Several threads wait for the same futures, each in its way, while some are cancelled: all hear the same."""
+    rnd = random.Random(seed)
+    held = Held(db)
+    futures = [
+        db.submit(_fail if rnd.random() < 0.3 else partial(_insert, name=f"n{number}"))
+        for number in range(30)
+    ]
+    called: list[Future[Any]] = []
+    ways: list[Callable[[list[Future[Any]]], object]] = [
+        lambda each: concurrent.futures.wait(each, LIMIT_S),
+        lambda each: list(concurrent.futures.as_completed(each, LIMIT_S)),
+        lambda each: [_outcome(one) for one in each],
+        lambda each: _call_back(each, called),
+        lambda each: [one.cancel() for one in each[::7]],
+        lambda each: asyncio.run(_wrapped(each)),
+        lambda _each: held.let_go(),
+    ]
+    rnd.shuffle(ways)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        calls = [Call(partial(way, rnd.sample(futures, len(futures)))) for way in ways]
+        for call in calls:
+            call.result()
+    finally:
+        sys.setswitchinterval(interval)
+    wait_until(lambda: len(called) == len(futures), "each callback was called once")
+    assert set(called) == set(futures)
+    stored = [each.result() for each in futures if not each.cancelled() and each.exception() is None]
+    assert names(db) == ["held", *stored]
+    assert {repr(each).strip(">").split()[3] for each in futures} <= {"state=finished", "state=cancelled"}
+    assert concurrent.futures.wait(futures, 0).done == set(futures)
+
+
+def _call_back(futures: list[Future[Any]], called: list[Future[Any]]) -> None:
+    for each in futures:
+        each.add_done_callback(called.append)
+
+
+def _outcome(future: Future[Any]) -> object:
+    try:
+        return future.result(LIMIT_S)
+    except (LookupError, CancelledError) as error:
+        return error
+
+
+async def _wrapped(futures: list[Future[Any]]) -> None:
+    await asyncio.wait_for(
+        asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True), LIMIT_S
+    )

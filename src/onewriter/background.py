@@ -23,12 +23,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from . import clock
 from .connection import Connection
 from .futures import WriteFuture
 from .helpers import Helper, apart
+from .presence import Presence
 from .requests import Function, Request
 from .tickets import Box, Seat, Ticket
 from .transaction import Transaction
@@ -43,7 +44,7 @@ class Submitted(Function):
 
     __slots__ = ("_context", "future")
 
-    def __init__(self, work: Callable[[Transaction], object], future: WriteFuture[object]) -> None:
+    def __init__(self, work: Callable[[Transaction], object], future: WriteFuture[Any]) -> None:
         """Take *work*, and the context of the calling thread."""
         super().__init__(work)
         self.future = future
@@ -81,12 +82,11 @@ class Background:
         Raises:
             QueueFull, DatabaseClosed: nothing ran, and nothing will.
         """
-        future: WriteFuture[object] = WriteFuture(
-            self._writer.presence, lambda: self._writer.withdraw(ticket), self._later, self._about_to_wait
-        )
+        future: WriteFuture[T] = WriteFuture(self)
         ticket: Ticket[Request] = Ticket(Submitted(work, future), timeout_s, portable=False, alone=alone)
+        future.ticket = ticket
         self.put(ticket)
-        return cast("WriteFuture[T]", future)
+        return future
 
     def put(self, ticket: Ticket[Request]) -> None:
         """Put *ticket* in line; never waits. Where it has a box, that is given it with its outcome (G6).
@@ -113,6 +113,34 @@ class Background:
             if isinstance(ticket.work, Submitted):
                 ticket.work.future.disown()
         return [self._seat]
+
+    # --- for futures, on any thread
+
+    @property
+    def presence(self) -> Presence:
+        """Who writes to the file."""
+        return self._writer.presence
+
+    def withdraw(self, ticket: Ticket[Request]) -> None:
+        """Take *ticket* out of the line if it has not started."""
+        self._writer.withdraw(ticket)
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Have *call* called on the second thread, or one of its own when that has ended (G5)."""
+        self._calls.append(call)
+        if self._caller.has_ended():
+            apart("callbacks", self._call_back)
+        else:
+            self._caller.start()
+            self._caller.nudge()
+
+    def about_to_wait(self) -> None:
+        """Have outcomes told first from now on, if it is this thread that is going to wait."""
+        if self._caller.is_here():
+            self._waits = True
+            if self._untold:
+                # Not here: who waits for several has their locks, and has not yet said that he waits.
+                apart("outcomes", self._tell_untold)
 
     # --- on the running thread
 
@@ -147,32 +175,28 @@ class Background:
     def _tell(self, ticket: Ticket[Request]) -> None:
         work = ticket.work
         assert isinstance(work, Submitted), "not of this seat"
-        if work.future.has_waiters:
-            # Not here, where the role may be: the lock of who waits for several may be left locked by an interrupt.
-            apart("outcomes", self._settle, ticket, work)
-        else:
-            self._settle(ticket, work)
-
-    def _settle(self, ticket: Ticket[Request], work: Submitted) -> None:
         if ticket.error is None and work.callbacks is not None and not work.future.done():
             self._untold[ticket] = work
-            self._later(partial(self._finish, ticket, work))
+            self.later(partial(self._finish, ticket, work))
             if self._waits:
                 self._tell_untold()
-        elif self._outcome(ticket, work):
-            self._later(work.future.call_back)
-
-    def _outcome(self, ticket: Ticket[Request], work: Submitted) -> bool:
-        error, ticket.error = ticket.error, None  # no cycle through the traceback
-        return work.future.settle(ticket.value, error)
-
-    def _later(self, call: Callable[[], object]) -> None:
-        self._calls.append(call)
-        if self._caller.has_ended():
-            apart("callbacks", self._call_back)  # G5
         else:
-            self._caller.start()
-            self._caller.nudge()
+            self._outcome(ticket, work)
+
+    def _outcome(self, ticket: Ticket[Request], work: Submitted) -> None:
+        error, ticket.error = ticket.error, None  # no cycle through the traceback
+        calls_back = work.future.settle(ticket.value, error, may_wait=False)
+        if calls_back:
+            self.later(work.future.call_back)
+        elif calls_back is None:
+            # Not here, where the role may be.
+            apart("outcomes", self._outcome_with_waiters, work.future, ticket.value, error)
+
+    def _outcome_with_waiters(
+        self, future: WriteFuture[Any], value: object, error: BaseException | None
+    ) -> None:
+        if future.settle(value, error, may_wait=True):
+            self.later(future.call_back)
 
     def _leave(self) -> None:
         """End the second thread: the first, whose last words these are, has ended."""
@@ -185,16 +209,9 @@ class Background:
             work.committed(self._writer.path)
         finally:
             if self._untold.pop(ticket, None) is not None:
-                self._outcome(ticket, work)
+                error, ticket.error = ticket.error, None  # no cycle through the traceback
+                work.future.settle(ticket.value, error, may_wait=True)
             work.future.call_back()
-
-    def _about_to_wait(self) -> None:
-        """Have outcomes told first from now on, if it is this thread that is going to wait."""
-        if self._caller.is_here():
-            self._waits = True
-            if self._untold:
-                # Not here: who waits for several has their locks, and has not yet said that he waits.
-                apart("outcomes", self._tell_untold)
 
     def _tell_untold(self) -> None:
         with suppress(KeyError):  # another thread may take the last one

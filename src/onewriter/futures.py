@@ -1,10 +1,30 @@
-"""The future of a submitted write: ``concurrent.futures.Future`` with three promises more.
+"""The future of a submitted write: ``concurrent.futures.Future`` with four promises more.
 
 Q1  ``cancel`` works until the request starts, and frees its place in line.
 Q2  Done callbacks run on no thread that holds the write role, and under no lock: a thread of their own calls them, but
     for those of ``cancel``, and those that are added when all is done, which the calling thread calls if it may.
 Q3  Waiting for it inside a write, which it would wait for, is refused.
 Q4  Whoever tells the outcome waits for nobody: an interrupt of a thread that waits leaves no lock behind.
+
+States, by the names of ``concurrent.futures``:
+
+    PENDING ──`begin`──> RUNNING                   the request is to be run, or told an outcome
+    PENDING ──`cancel`──> CANCELLED_AND_NOTIFIED
+    RUNNING ──`settle`──> FINISHED
+
+Who changes the state has put his word into the future's dictionary first, by one call into C: so there is one fate
+(RUNS or CANCELS) and one outcome. Where an interrupt struck him before he wrote the state, `settle` does it, which is
+called for every request in its turn. What is needed for waiting is made by the first who waits:
+
+    ``_calls``       the callbacks; whoever takes one out calls it
+    ``_sleepers``    locks of threads in ``result`` or ``exception``; whoever takes one out releases it
+    ``_made``        the lock that `concurrent.futures.wait` and ``as_completed`` take, and who waits by them
+
+Whoever makes one of the first two looks at the state after that, and whoever writes the state looks for them after
+that: neither needs a lock. But those two functions look at the state and come in under one hold of a lock, and are
+told of what changes afterwards. So ``_made`` is decided too: by the first who waits, and then the state is written
+under that lock; or by whoever is going to write the state (NOBODY), and then who comes to wait waits for that. A
+future of which nobody asks anything meanwhile, as most are that are submitted in a row, has none of the three.
 """
 
 from __future__ import annotations
@@ -13,10 +33,10 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from operator import attrgetter
-from typing import Any, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from . import clock
 from .errors import ForkedDatabase, NestedWrite
@@ -24,7 +44,10 @@ from .locks import closed_lock, wake_up
 from .presence import Presence
 
 T = TypeVar("T")
-_FINISHED = frozenset({"CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"})
+K = TypeVar("K")
+_RUNNING, _CANCELLED, _FINISHED = "RUNNING", "CANCELLED_AND_NOTIFIED", "FINISHED"
+_DONE: Final = frozenset({_CANCELLED, _FINISHED})
+_RUNS, _CANCELS, _NOBODY = "runs", "is cancelled", "nobody"
 _log = logging.getLogger(__name__)
 
 
@@ -43,77 +66,94 @@ class _Condition:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # `Future` writes its own repr into an error while it has it
-        self._sleepers: deque[threading.Lock] = deque()
-
-    def sleeper(self) -> threading.Lock:
-        """Return a lock that is released when the future is done; whoever sleeps looks once more before he does."""
-        wake = closed_lock()
-        self._sleepers.append(wake)
-        return wake
-
-    def forget(self, wake: threading.Lock) -> None:
-        """Drop what `sleeper` returned: nobody sleeps on it any more."""
-        with suppress(ValueError):
-            self._sleepers.remove(wake)
 
     def notify_all(self) -> None:
-        while self._sleepers:
-            wake_up(self._sleepers.popleft())
+        """Do nothing: nobody waits by it."""
 
 
-class _Waiters(list[object]):
+class _Waiters(list[Any]):
     """Those who wait for several futures; whoever would wait inside a write is refused (Q3)."""
 
     def __init__(self, future: WriteFuture[T]) -> None:
         super().__init__()
-        self._check = future.check_wait
+        self._future = future
+        self.untold: deque[Any] = deque()
 
     def append(self, waiter: object, /) -> None:
-        self._check()
+        self._future.check_wait()
         super().append(waiter)
+        if not self._future.done():
+            self.untold.append(waiter)
+
+
+class Runner(Protocol):
+    """Who runs the request."""
+
+    @property
+    def presence(self) -> Presence:
+        """Who writes to the file."""
+        ...
+
+    def withdraw(self, ticket: Any, /) -> object:  # noqa: ANN401 - what it gave the future
+        """Give up the place in line."""
+        ...
+
+    def later(self, call: Callable[[], object], /) -> object:
+        """Have *call* called by a thread that has no role."""
+        ...
+
+    def about_to_wait(self) -> object:
+        """Take note that the calling thread is going to wait."""
+        ...
 
 
 class WriteFuture(Future[T]):
-    """The outcome of a submitted write, some day; `concurrent.futures.Future` documents its methods."""
+    """The outcome of a submitted write, some day; `concurrent.futures.Future` documents its methods.
 
-    def __init__(
-        self,
-        presence: Presence,
-        leave: Callable[[], object],
-        later: Callable[[Callable[[], object]], object],
-        wait: Callable[[], object],
-    ) -> None:
-        """Use *leave* to give up the place in line; *later* has a function called by a thread that has no role.
+    Attributes:
+        ticket: the request's place in line, up to its outcome.
+    """
 
-        *wait* is called by a thread that is going to wait.
-        """
-        self._before_wait = wait
-        super().__init__()
-        self._presence = presence
-        self._leave = leave
-        self._later = later
-        self._sleep = self._renew()
-        self._waiters = cast("Any", _Waiters(self))
-        # No lock: a thread that adds a callback looks at _told after it, one that tells looks for callbacks after it;
-        # who takes a callback out calls it. Who takes the one thing out of _first asks for the state to change.
-        self._told = False  # from here on callbacks are called at once
-        self._calls: deque[Callable[[Future[T]], object]] = deque()
-        self._first: deque[None] = deque((None,))
+    # Defaults in the class, and no call of `Future.__init__`: of many futures nothing more is ever asked.
+    _state = "PENDING"
+    _result: T | None = None
+    _exception: BaseException | None = None
+    _done_callbacks = ()  # those of ours are in `_calls`
+    _told = False  # from here on callbacks are called at once
+    ticket: object = None
+
+    def __init__(self, runner: Runner) -> None:
+        """Be the future of a request that *runner* is to run."""
+        self._runner = runner
 
     # --- for users
 
     def cancel(self) -> bool:
         """Cancel the request unless it has started; return whether it is cancelled."""
-        if not super().cancel():
+        if self._first("_fate", _CANCELS) is not _CANCELS:
             return False
         try:
-            self.begin()  # tells those who wait for several futures
-            self._leave()
+            self._tell(_CANCELLED)
+            if self.ticket is not None:
+                self._runner.withdraw(self.ticket)
+                self.ticket = None
             self.call_back()
         except BaseException:
-            self._later(self.call_back)  # an interrupt struck: they are called all the same
+            self._runner.later(self.call_back)  # an interrupt struck: they are called all the same
             raise
         return True
+
+    def cancelled(self) -> bool:
+        """Return whether it was cancelled."""
+        return self._state is _CANCELLED
+
+    def running(self) -> bool:
+        """Return whether the request has started, and has no outcome yet."""
+        return self._state is _RUNNING
+
+    def done(self) -> bool:
+        """Return whether it has an outcome, or was cancelled."""
+        return self._state in _DONE
 
     def result(self, timeout: float | None = None) -> T:
         """Return the result, once it is committed; raises what the request raised.
@@ -121,17 +161,25 @@ class WriteFuture(Future[T]):
         Raises:
             NestedWrite: called inside a write, which the request waits for.
         """
-        self._wait(timeout)
-        return super().result(0)
+        error = self.exception(timeout)
+        if error is None:
+            return cast("T", self._result)
+        try:
+            raise error
+        finally:
+            del error, self  # no cycle through the traceback
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the request raised, or None; raises as `result`."""
-        self._wait(timeout)
-        return super().exception(0)
+        if self._state not in _DONE:
+            self._wait(timeout)
+        if self._state is _CANCELLED:
+            raise CancelledError
+        return self._exception
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Have *fn* called with this future once it is done: see the module for the thread (Q2)."""
-        self._calls.append(fn)
+        self._first("_calls", deque[Callable[[Future[T]], object]]()).append(fn)
         if self._told:
             self.call_back()
 
@@ -139,62 +187,111 @@ class WriteFuture(Future[T]):
 
     def begin(self) -> bool:
         """Return whether the request is to be run, or told an outcome: False where it was cancelled first."""
-        try:
-            self._first.pop()
-        except IndexError:
-            return not self.cancelled()
-        return self.set_running_or_notify_cancel()
+        if self._first("_fate", _RUNS) is not _RUNS:
+            return False
+        if self._state not in _DONE:
+            self._state = _RUNNING
+        return True
 
-    def settle(self, value: object, error: BaseException | None) -> bool:
-        """Take the outcome, unless there is one; return whether `call_back` is to be called."""
-        if self.begin():
-            with suppress(InvalidStateError):
-                if error is None:
-                    self.set_result(cast("T", value))
-                else:
-                    self.set_exception(error)
+    def settle(self, value: object, error: BaseException | None, *, may_wait: bool) -> bool | None:
+        """Take the outcome, unless there is one; return whether `call_back` is to be called.
+
+        None says that somebody waits for several futures, with a lock of his own, which an interrupt may have left
+        locked: then nothing is done, but on a thread that *may_wait*.
+        """
+        if self._first("_made", _NOBODY) is not _NOBODY and not may_wait:
+            return None
+        if self._first("_fate", _RUNS) is not _RUNS:
+            self._tell(_CANCELLED)  # an interrupt may have struck who cancelled it
+        elif self._first("_outcome", outcome := (value, error)) is outcome:
+            self._result, self._exception = cast("T", value), error
+            self._tell(_FINISHED)
+        self.ticket = None  # which knows this future
         self._told = True
-        return bool(self._calls)
-
-    @property
-    def has_waiters(self) -> bool:
-        """Whether somebody waits for several futures: with a lock of his own, which an interrupt may leave locked."""
-        return bool(self._waiters)
+        return bool(self._kept("_calls"))
 
     def check_wait(self) -> None:
         """Refuse to wait inside a write (Q3); the calling thread may have the future's condition."""
-        if self._state in _FINISHED:
+        if self._state in _DONE:
             return
-        if self._presence.is_writing():
+        if self._runner.presence.is_writing():
             msg = "waiting for a submitted write inside a write, which it waits for: wait when that has ended"
             raise NestedWrite(msg)
-        self._before_wait()
+        self._runner.about_to_wait()
 
     def call_back(self) -> None:
         """Call those who want to be called; the future is done."""
         self._told = True
-        if self._presence.is_writing():  # Q2
-            self._later(self.call_back)
+        if self._runner.presence.is_writing():  # Q2
+            self._runner.later(self.call_back)
             return
+        calls: deque[Callable[[Future[T]], object]] | None = self._kept("_calls")
         with suppress(IndexError):  # another thread may take the last one
-            while self._calls:
-                self._call(self._calls.popleft())
+            while calls:
+                self._call(calls.popleft())
 
     def disown(self) -> None:
         """In a forked child: end, with new locks, since a thread of the parent may have had the old ones."""
-        super().__init__()
-        self._sleep = self._renew()
+        for name in ("_made", "_made late", "_sleepers", "_outcome"):
+            self.__dict__.pop(name, None)
+        self._first("_fate", _RUNS)
+        if self._state not in _DONE:
+            msg = "the request is the parent process's; open the database again in the child"
+            self._state, self._exception = _FINISHED, ForkedDatabase(msg)
         self._told = True
-        self._first.clear()
-        msg = "the request is the parent process's; open the database again in the child"
-        self.set_exception(ForkedDatabase(msg))
 
     # --- inside
 
-    def _renew(self) -> _Condition:
-        condition = _Condition()
-        self._condition = cast("threading.Condition", condition)
-        return condition
+    def _first(self, name: str, word: K) -> K:
+        """Keep *word* under *name* if nothing is yet; return what is."""
+        return cast("K", self.__dict__.setdefault(name, word))
+
+    def _kept(self, name: str) -> Any:  # noqa: ANN401 - what `_first` kept, or None
+        return self.__dict__.get(name)
+
+    def _tell(self, state: str) -> None:
+        """Write *state* and wake all who wait for it; a second time does no harm."""
+        made = self._first("_made", _NOBODY)
+        if made is _NOBODY:
+            self._write(state)
+            return
+        condition, waiters = cast("tuple[_Condition, _Waiters]", made)
+        with condition:
+            self._write(state)
+            while waiters.untold:
+                self._tell_one(waiters.untold.popleft())
+
+    def _write(self, state: str) -> None:
+        self._state = state
+        sleepers: deque[threading.Lock] | None = self._kept("_sleepers")
+        with suppress(IndexError):  # another thread may take the last one
+            while sleepers:
+                wake_up(sleepers.popleft())
+
+    def _tell_one(self, waiter: Any) -> None:  # noqa: ANN401 - of `concurrent.futures`
+        if self._state is _CANCELLED:
+            waiter.add_cancelled(self)
+        elif self._exception is not None:
+            waiter.add_exception(self)
+        else:
+            waiter.add_result(self)
+
+    def _make(self) -> tuple[_Condition, _Waiters]:
+        made = self._kept("_made")
+        if made is None:
+            made = self._first("_made", (_Condition(), _Waiters(self)))
+        if made is _NOBODY:
+            self._sleep(None)  # who has decided that is about to write the state
+            made = self._first("_made late", (_Condition(), _Waiters(self)))
+        return cast("tuple[_Condition, _Waiters]", made)
+
+    @property
+    def _condition(self) -> Any:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride] # noqa: ANN401 - what `concurrent.futures` finds there
+        return self._make()[0]
+
+    @property
+    def _waiters(self) -> Any:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride] # noqa: ANN401 - as above
+        return self._make()[1]
 
     def _call(self, fn: Callable[[Future[T]], object]) -> None:
         try:
@@ -202,16 +299,20 @@ class WriteFuture(Future[T]):
         except Exception:  # noqa: BLE001 - it is a caller's
             _log.exception("a callback of %r raised", self)
         except BaseException:
-            self._later(self.call_back)  # the others are called all the same
+            self._runner.later(self.call_back)  # the others are called all the same
             raise
 
     def _wait(self, timeout: float | None) -> None:
-        if self.done():
-            return
         self.check_wait()
-        if timeout is not None and timeout <= 0:
+        if timeout is not None and timeout <= 0 and self._state not in _DONE:
             raise TimeoutError
-        wake = self._sleep.sleeper()
-        if not self.done() and not wake.acquire(timeout=clock.limit(timeout)):
-            self._sleep.forget(wake)
+        self._sleep(timeout)
+        if self._state not in _DONE:
             raise TimeoutError
+
+    def _sleep(self, timeout: float | None) -> None:
+        sleepers, wake = self._first("_sleepers", deque[threading.Lock]()), closed_lock()
+        sleepers.append(wake)
+        if self._state not in _DONE and not wake.acquire(timeout=clock.limit(timeout)):
+            with suppress(ValueError):
+                sleepers.remove(wake)

@@ -30,8 +30,8 @@ from onewriter import (
     writer,
 )
 from tests.explorer.fakes import FakeLock, FakeThread, ticket_of
-from tests.explorer.watched import Arrival, Watched, WatchedDeque
-from tests.explorer.world import Thread, here
+from tests.explorer.watched import Arrival, Watched, WatchedDeque, note
+from tests.explorer.world import Thread, Touch, here
 
 T = TypeVar("T")
 MODULES = (
@@ -104,6 +104,16 @@ def _keyed(initialise: Callable[..., None]) -> Callable[..., None]:
     return init
 
 
+def _noted(method: Callable[..., object], how: Touch) -> Callable[..., object]:
+    """Have each call of *method*, whose first argument names what it looks at, noted, and be a point."""
+
+    def call(self: object, name: str, *arguments: object) -> object:
+        note(self, name, how, is_point=True)
+        return method(self, name, *arguments)
+
+    return call
+
+
 @contextmanager
 def faked() -> Generator[pytest.MonkeyPatch]:
     """Have the library run on logical threads for a block; all that it makes belongs to the world of the moment."""
@@ -132,11 +142,14 @@ def faked() -> Generator[pytest.MonkeyPatch]:
             (tickets.Ticket, "started", Watched(default=False)),
             (line.Line, "holder", Arrival(None)),
             (futures.WriteFuture, "_told", Watched(default=False, is_point=True)),
+            (futures.WriteFuture, "_state", Watched(default="PENDING", is_point=True)),
             (_FakeSeat, "earliest", Watched(clock.NEVER, is_point=True)),
             (helpers.Helper, "_wanted", Watched(default=True, is_point=True)),
         ):
             watched.name(name)
             patch.setattr(owner, name, watched, raising=False)
+        for name, how in (("_first", Touch.WRITE), ("_kept", Touch.READ)):
+            patch.setattr(futures.WriteFuture, name, _noted(getattr(futures.WriteFuture, name), how))
         logging.disable()  # an error in the background is a fault here, which is told
         try:
             yield patch

@@ -9,6 +9,7 @@ import pytest
 
 from onewriter import clock
 from onewriter import line as lines
+from onewriter.futures import WriteFuture
 from onewriter.line import Line, Step
 from onewriter.tickets import State, Ticket
 from tests.explorer.cases import Case, search
@@ -52,8 +53,10 @@ def _plant_wrong_order(patch: pytest.MonkeyPatch) -> None:
     """`put_back` puts the last one first."""
     put_back = AnyLine.put_back
 
-    def turn_round(self: AnyLine, tickets: Iterable[AnyTicket], deadline: float) -> None:
-        put_back(self, reversed(list(tickets)), deadline)
+    def turn_round(
+        self: AnyLine, tickets: Iterable[AnyTicket], deadline: float, *, alone: bool = True
+    ) -> None:
+        put_back(self, reversed(list(tickets)), deadline, alone=alone)
 
     patch.setattr(Line, "put_back", turn_round)
 
@@ -117,6 +120,16 @@ def _plant_told_too_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Line, "joined", joined)
 
 
+def _plant_looks_before_it_decides(patch: pytest.MonkeyPatch) -> None:
+    """`begin` of a future takes it that nobody cancels what has not been cancelled yet."""
+
+    def begin(self: WriteFuture[Any]) -> bool:
+        was_cancelled = self._kept("_fate") is not None
+        return not was_cancelled and bool(self._first("_fate", "runs"))
+
+    patch.setattr(WriteFuture, "begin", begin)
+
+
 @pytest.mark.parametrize(
     "plant, kinds, within",
     [
@@ -128,6 +141,7 @@ def _plant_told_too_early(patch: pytest.MonkeyPatch) -> None:
         (_plant_two_holders, ("write", "write"), 100),
         (_plant_newest_first, ("write", "write", "write"), 1_000),
         (_plant_told_too_early, ("write", "execute"), 100),
+        (_plant_looks_before_it_decides, ("cancelled",), 1_000),
     ],
 )
 def test_a_planted_fault_is_found(

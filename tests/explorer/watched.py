@@ -14,6 +14,20 @@ from tests.explorer.world import Key, Touch, here
 T = TypeVar("T")
 
 
+def note(thing: object, name: str, how: Touch, *, is_point: bool) -> None:
+    """Note that the thread looks at *name* of *thing*, or writes it; *is_point*: also in a thread that is not fine."""
+    world = here()
+    if "key" not in thing.__dict__:
+        thing.__dict__["key"] = world.new_key()
+    if thing.__dict__.setdefault("world", world) is not world:
+        return  # the collector's work: what is left of an earlier run
+    me = world.current
+    if me is not None:
+        if me.fine or is_point:
+            world.point()
+        world.touch((thing.__dict__["key"], name), how)
+
+
 class Watched(Generic[T]):
     """An attribute whose every access is noted."""
 
@@ -41,16 +55,7 @@ class Watched(Generic[T]):
         thing.__dict__[f"watched {self._name}"] = value
 
     def _touch(self, thing: object, how: Touch) -> None:
-        world = here()
-        if "key" not in thing.__dict__:
-            thing.__dict__["key"] = world.new_key()
-        if thing.__dict__.setdefault("world", world) is not world:
-            return  # the collector's work: what is left of an earlier run
-        me = world.current
-        if me is not None:
-            if me.fine or self._is_point:
-                world.point()
-            world.touch((thing.__dict__["key"], self._name), how)
+        note(thing, self._name, how, is_point=self._is_point)
 
 
 class Arrival(Watched[object]):
