@@ -18,6 +18,7 @@ P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 INSERT = "INSERT INTO item (name) VALUES (?)"
 COUNT = "SELECT count(*) FROM item"
+NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i FROM n"
 # Nothing but a full line or its end closes a batch.
 PATIENT = Config(batch_s=60.0, lead_s=60.0, readers_max=2)
 

@@ -21,11 +21,10 @@ from onewriter import (
     TransactionEnded,
     aio,
 )
-from tests.aio.loops import COUNT, INSERT, insert, names, on_loop, open_items, until
+from tests.aio.loops import COUNT, INSERT, NUMBERS, insert, names, on_loop, open_items, until
 from tests.support.databases import Held
 from tests.support.steps import wait_until
 
-NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i FROM n"
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 

@@ -310,12 +310,52 @@ asyncio.run(main())
 """
 
 
+_FORK_INSIDE = """
+import asyncio, os, sys
+import onewriter
+
+async def inside(block):
+    async with block:
+        await asyncio.sleep(60)
+
+async def main():
+    db = await onewriter.aio.open(sys.argv[1])
+    blocks = db.transaction(), db.read_transaction(), db.stream("SELECT 1")
+    tasks = [asyncio.create_task(inside(block)) for block in blocks]
+    while db.sync.stats().readers_lent < 2 or not db.sync._presence.tasks:
+        await asyncio.sleep(0.001)
+    async with db.read_transaction() as tx:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                for call in (db.snapshot("x"), db.check(), db.migrate([]), db.vacuum(), db.checkpoint(), tx.query("")):
+                    try:
+                        await call
+                    except onewriter.ForkedDatabase:
+                        continue
+                    sys.exit(1)
+            finally:
+                sys.exit(0)  # its loop cancels all tasks, and waits for their ends
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    print(await db.execute("CREATE TABLE t (a)", timeout_s=5.0))
+    await db.close()
+
+asyncio.run(main())
+"""
+
+
 @pytest.mark.parametrize(
     "program, says",
     [
         pytest.param(_SIGINT, "interrupted\n[]\n", id="Ctrl-C"),
         pytest.param(_EXIT, "ends\n", id="exit"),
         pytest.param(_FORK, "3\n[2]\n", id="fork"),
+        pytest.param(
+            _FORK_INSIDE, "0\nResult(rows=[], changes=0, last_insert_rowid=0)\n", id="fork beside blocks"
+        ),
     ],
 )
 def test_the_end_of_the_program(tmp_path: Path, program: str, says: str) -> None:

@@ -6,10 +6,12 @@ what a signal handler that raises would do there at the worst. (Real ones run at
 
 from __future__ import annotations
 
+import dis
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import onewriter
@@ -30,9 +32,18 @@ class Striker:
     """Raises once, before the bytecode number *at* that a call comes to inside the package."""
 
     def __init__(
-        self, at: int, error: type[BaseException] = Strike, within: tuple[str, ...] | None = None
+        self,
+        at: int,
+        error: type[BaseException] = Strike,
+        within: tuple[str, ...] | None = None,
+        *,
+        where_handlers_run: bool = False,
     ) -> None:
-        """Count down from *at*; only the bytecodes of the functions *within*, where they are given."""
+        """Count down from *at*; only the bytecodes of the functions *within*, where they are given.
+
+        *where_handlers_run* leaves out those before which Python runs no signal handler.
+        """
+        self._where_handlers_run = where_handlers_run
         self._left = at
         self._within = within
         self._error = error
@@ -40,7 +51,8 @@ class Striker:
 
     def run(self, call: Callable[[], object]) -> BaseException | None:
         """Call it on this thread; return what it raised."""
-        sys.settrace(self._enter)
+        enter = self._enter  # kept: Python 3.11 drops it as it raises, and may be about to call it again
+        sys.settrace(enter)
         try:
             call()
         except BaseException as error:  # noqa: BLE001 - judged by the test
@@ -51,9 +63,7 @@ class Striker:
 
     def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ANN401 - Python's own signature
         code = frame.f_code
-        if (
-            not code.co_filename.startswith(PACKAGE) or code.co_name == "__del__"
-        ):  # Python drops what that raises
+        if not code.co_filename.startswith(PACKAGE) or code.co_name in _DROPPED:
             return None
         if self._within is not None and code.co_qualname not in self._within:
             return self._enter
@@ -64,11 +74,36 @@ class Striker:
     def _step(self, frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ANN401 - Python's own signature
         if event != "opcode" or self.place:
             return self._step
+        if self._where_handlers_run and frame.f_lasti not in _where_handlers_run(frame.f_code):
+            return self._step
         self._left -= 1
-        if self._left <= 0:
+        if self._left <= 0 and not _is_in_finalizer(frame):
             code = frame.f_code
             self.place = (
                 f"{Path(code.co_filename).name}:{frame.f_lineno} {code.co_qualname} bytecode {frame.f_lasti}"
             )
             raise self._error(self.place)
         return self._step
+
+
+def _is_in_finalizer(frame: FrameType | None) -> bool:
+    """Whether *frame* is of a finalizer, or was called by one: Python drops what that raises."""
+    while frame is not None:
+        if frame.f_code.co_name in _DROPPED:
+            return True
+        frame = frame.f_back
+    return False
+
+
+@functools.cache
+def _where_handlers_run(code: CodeType) -> frozenset[int]:
+    """Return the places before which Python runs handlers: after a call, as a function begins, as a loop goes on."""
+    places: set[int] = set()
+    before = ""
+    for each in dis.get_instructions(code):
+        if before in ("RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW"):
+            places.add(each.offset)
+        if each.opname.startswith("JUMP_BACKWARD"):
+            places.add(each.argval)
+        before = each.opname
+    return frozenset(places)

@@ -35,8 +35,8 @@ class _Block(Generic[S, T]):
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def _ask(self) -> tuple[Session[S], AskedWrite | Job]:
-        """Ask for what is to be kept open."""
+    def _make(self) -> tuple[Session[S], AskedWrite | Job]:
+        """Return what is to be kept open, and the letter that is to be put in line for it."""
         raise AssertionError(self)
 
     def _open(self, session: Session[S]) -> T:
@@ -46,14 +46,15 @@ class _Block(Generic[S, T]):
     async def __aenter__(self) -> T:
         if self._session is not None:
             raise MisuseError("the block of a transaction or stream is entered once: make another one")
-        session, asked = self._ask()
+        session, asked = self._make()
         self._session, self._asker = session, asked.asker
         try:
+            self._desk.ask(asked)
             await asked.answer
-        except (asyncio.CancelledError, GeneratorExit):
+            given = self._given = self._open(session)
+        except BaseException:
             asked.drop()
             raise
-        given = self._given = self._open(session)
         return given
 
     async def __aexit__(
@@ -61,13 +62,16 @@ class _Block(Generic[S, T]):
     ) -> None:
         session = self._session
         assert session is not None, "not entered"
-        if self._can_wait(kind):
-            await session.leave(commit=kind is None)
-        else:
-            session.abandon()
+        try:
+            if self._can_wait(kind):
+                await session.leave(commit=kind is None)
+        finally:
+            session.abandon()  # which does nothing more where it was left
 
     def _can_wait(self, kind: type[BaseException] | None) -> bool:
-        """Whether anything can be awaited still: not where the task is being destroyed."""
+        """Whether anything can be awaited still: not where the task is being destroyed, and not in a forked child."""
+        if self._desk.is_forked:
+            return False
         try:
             task = asyncio.current_task()
         except RuntimeError:  # no loop runs: what came of that may have taken the place of `GeneratorExit`
@@ -87,7 +91,7 @@ class WriteBlock(_Block[sync.Transaction, Transaction]):
         self._timeout_s = timeout_s
         self._hold_s = hold_s
 
-    def _ask(self) -> tuple[Session[sync.Transaction], AskedWrite | Job]:
+    def _make(self) -> tuple[Session[sync.Transaction], AskedWrite | Job]:
         return self._desk.hold(self._timeout_s, self._hold_s)
 
     def _open(self, session: Session[sync.Transaction]) -> Transaction:
@@ -112,7 +116,7 @@ class _ReadingBlock(_Block[S, T]):
         self._what = what
         self._sql = sql
 
-    def _ask(self) -> tuple[Session[S], AskedWrite | Job]:
+    def _make(self) -> tuple[Session[S], AskedWrite | Job]:
         return self._desk.keep(self._keep, self._timeout_s, self._what, self._sql)
 
 

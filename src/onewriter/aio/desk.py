@@ -1,7 +1,7 @@
 """What the tasks of all loops ask of one database: checked, and handed to the background thread or the crew.
 
 D1  Nothing here waits. What is refused is refused at once, and nothing of it will run.
-D2  Each loop has its mailbox, made at its first call; those of closed loops are dropped.
+D2  Each loop has its mailbox, made at its first call; those of lost loops are dropped.
 D3  A task that has a write transaction open, or that such a task waits for, may not ask for what would wait for it.
 """
 
@@ -20,6 +20,7 @@ from onewriter import clock
 from onewriter.config import Config
 from onewriter.database import Database
 from onewriter.errors import NestedRead, NestedWrite
+from onewriter.marks import is_mark_of_this_thread, mark_of_this_thread
 from onewriter.readers import Readers
 from onewriter.transaction import Transaction
 
@@ -46,7 +47,7 @@ class Desk:
         self._path = database.path
         self._readers: Readers = self._inside.readers
         self._boxes: dict[asyncio.AbstractEventLoop, Mailbox] = {}
-        self._reading: dict[Asker, int] = {}  # how many reads a task has open
+        self._reading: dict[Session[Any], Asker] = {}  # what is open, and whose
         self.crew = Crew(f"read-{database.path.name}", self._config.readers_max)
         self._inside.has_staff(self.crew)
         self._inside.has_staff(self)
@@ -67,20 +68,31 @@ class Desk:
         return asked
 
     def hold(self, timeout_s: float | None, hold_s: float | None) -> tuple[Session[Transaction], HeldWrite]:
-        """Put a transaction that is to be held open in line; raises as `write`."""
+        """Make a transaction that is to be held open, and its letter, for `ask`; raises as `write`."""
         config = self._config
         writer = self._inside.for_writing()
         timeout_s = clock.duration(timeout_s, config.write_timeout_s)
         hold_s = clock.duration(hold_s, config.hold_s)
         box = self.box()
-        session: Session[Transaction] = Session(box, "the transaction", breaks=False)
+        session: Session[Transaction] = Session(box, "the transaction", self._inside.check_own, breaks=False)
         work = Held(session, hold_s, config.holder_warn_s, self._path)
         asked = work.asked = HeldWrite(session, work, timeout_s, writer, box)
         task = asyncio.current_task(box.loop)
         asked.asker = _weakly(task)  # an open transaction does not keep its task
-        session.at_begin = partial(self._opened, asked.asker)
-        self._put(asked, box, task)
+        tasks, key = (
+            self._presence.tasks,
+            partial(asked.asker),
+        )  # one of its own: a task has one after another
+        session.at_begin, session.at_end = partial(tasks.setdefault, key), partial(tasks.pop, key, None)  # D3
         return session, asked
+
+    def ask(self, asked: AskedWrite | Job) -> None:
+        """Put what was made in line, for the calling task; raises as what made it. Whoever calls drops it then."""
+        box = self.box()
+        if isinstance(asked, Job):
+            self._do(asked, box)
+        else:
+            self._put(asked, box, asyncio.current_task(box.loop))
 
     def _put(self, asked: AskedWrite, box: Mailbox, task: asyncio.Task[Any] | None) -> None:
         if self._presence.tasks or get_ident() in self._presence.writing:
@@ -90,7 +102,7 @@ class Desk:
         try:
             self._background.put(asked)
         except BaseException:
-            box.forget(asked)
+            asked.drop()  # an interrupt may have come when it was in line
             raise
 
     def _check_outside_writes(self, task: asyncio.Task[Any] | None) -> None:
@@ -116,12 +128,6 @@ class Desk:
         """Return the tasks that have a write transaction of the file open."""
         found = [each() for each in list(self._presence.tasks)]
         return [each for each in found if each is not None]
-
-    def _opened(self, asker: Asker) -> Callable[[], object]:
-        """Note that *asker* has a write transaction open (D3); return what is to be called when it has ended."""
-        tasks = self._presence.tasks
-        tasks[asker] = None
-        return lambda: tasks.pop(asker, None)
 
     # --- reading
 
@@ -149,13 +155,14 @@ class Desk:
         what: str,
         sql: str,
     ) -> tuple[Session[S], OpenRead]:
-        """Have what *open_* opens kept open by one of the crew; raises as `read`."""
+        """Make what *open_* opens, to be kept open by one of the crew, and its letter, for `ask`; raises as `read`."""
         box, task, until = self._for_reading(timeout_s)
-        session: Session[S] = Session(box, what, breaks=True)
+        session: Session[S] = Session(box, what, self._inside.check_own, breaks=True)
         job = OpenRead(session, open_, until, box, lambda since: self._late(since, sql))
         asker = job.asker = _weakly(task)
-        session.at_begin = partial(self._reads, asker)
-        self._do(job, box)
+        # Whose, for `NestedRead`. No bound method of the session, which would keep it.
+        session.at_begin = partial(self._reading.setdefault, session, asker)
+        session.at_end = partial(self._reading.pop, session, None)
         return session, job
 
     def _late(self, since: float, sql: str) -> BaseException | None:
@@ -167,7 +174,7 @@ class Desk:
         box = self.box()
         task = asyncio.current_task(box.loop)
         self._check_may_read(task)
-        if task is not None and self._reading.get(weakref.ref(task), 0) >= self._config.readers_max:
+        if task is not None and self._count(task) >= self._config.readers_max:
             msg = (
                 f"this task holds all {self._config.readers_max} readers itself and would wait for itself: read "
                 "through the transaction it has, or raise Config(readers_max=...)"
@@ -193,28 +200,20 @@ class Desk:
             job.drop()
             raise
 
-    def _reads(self, asker: Asker) -> Callable[[], object]:
-        """Note that *asker* has one more read open; return what is to be called when it has ended."""
-        self._reading[asker] = self._reading.get(asker, 0) + 1
-
-        def ended() -> None:
-            left = self._reading.pop(asker, 1) - 1
-            if left:
-                self._reading[asker] = left
-
-        return ended
+    def _count(self, task: asyncio.Task[Any]) -> int:
+        """Return how many reads *task* has open."""
+        return list(self._reading.values()).count(weakref.ref(task)) if self._reading else 0
 
     # --- the file, and its end
 
     def check_usable(self, *, writes: bool) -> None:
         """Refuse what is to work on the whole file; raises as `write` or `read`."""
-        task = asyncio.current_task()
         if writes:
             self._inside.for_writing()
-            self._check_outside_writes(task)
+            self._check_outside_writes(asyncio.current_task())
         else:
             self._inside.for_reading()
-            self._check_may_read(task)
+            self._check_may_read(asyncio.current_task())
 
     @property
     def is_forked(self) -> bool:
@@ -227,13 +226,13 @@ class Desk:
         if self._is_inside_a_write(task):
             msg = f"{self._path}: close() inside a write would wait for itself; leave the write first"
             raise NestedWrite(msg)
-        if task is not None and weakref.ref(task) in self._reading:
+        if task is not None and self._count(task):
             msg = f"{self._path}: close() inside a read would wait for itself; leave the read first"
             raise NestedRead(msg)
 
     def stop(self) -> None:
-        """Have done, for closed loops, what is to be done all the same; the database has ended, and all is told."""
-        self._drop_closed()
+        """Have done, for lost loops, what is to be done all the same; the database has ended, and all is told."""
+        self._drop_lost()
 
     def join(self, deadline: float) -> bool:  # noqa: ARG002 - as the crew
         """Wait for nothing: the crew ends for itself."""
@@ -253,16 +252,17 @@ class Desk:
         loop = asyncio.get_running_loop()
         box = self._boxes.get(loop)
         if box is None:
-            self._drop_closed()
+            self._drop_lost()
             box = self._boxes[loop] = Mailbox(loop)
+        elif not is_mark_of_this_thread(box.thread):
+            box.thread = mark_of_this_thread()
         return box
 
-    def _drop_closed(self) -> None:
-        """Drop the mailboxes of closed loops, with what has come for them."""
-        for loop in [each for each in list(self._boxes) if each.is_closed()]:
-            box = self._boxes.pop(loop, None)
-            if box is not None:
-                box.lose()
+    def _drop_lost(self) -> None:
+        """Drop the mailboxes of lost loops, with what has come for them."""
+        for box in [each for each in list(self._boxes.values()) if each.is_lost]:
+            self._boxes.pop(box.loop, None)
+            box.lose()
 
 
 def _weakly(task: asyncio.Task[Any] | None) -> Asker:

@@ -73,7 +73,7 @@ class HeldWrite(AskedWrite):
 
     def be_lost(self) -> None:
         """Call what is to be called, and note the end."""
-        self._session.be_lost()
+        self._session.at_end()
         super().be_lost()
 
     def drop(self) -> None:
@@ -112,7 +112,7 @@ class OpenRead(Job):
 
     def be_lost(self) -> None:
         """Note the end."""
-        self._session.be_lost()
+        self._session.at_end()
 
     def drop(self) -> None:
         """Have it not begun, or ended where it was opened meanwhile."""

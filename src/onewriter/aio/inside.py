@@ -23,6 +23,7 @@ class Inside(NamedTuple):
     readers: Readers
     for_writing: Callable[[], Writer]  # raises what `Database.write` raises where it cannot be used
     for_reading: Callable[[], None]  # raises what `Database.query` raises
+    check_own: Callable[[], None]  # raises `ForkedDatabase`
     is_forked: Callable[[], bool]
     has_staff: Callable[[Staff], None]  # notes threads that end with it
 
@@ -35,6 +36,7 @@ def inside(database: Database) -> Inside:
         database._readers,  # noqa: SLF001
         database._for_writing,  # noqa: SLF001
         database._check_not_writing,  # noqa: SLF001
+        database._check_own,  # noqa: SLF001
         lambda: database._forked,  # noqa: SLF001
         database._core.tasks.add,  # noqa: SLF001
     )

@@ -5,15 +5,18 @@ A *letter* is something that a task waits for: a write in line, a read on a thre
 M1  Letters are made, dropped and arrive on the loop's thread; what a letter says of itself is written there, but for
     its outcome, which whoever did the work writes before he puts it into the box.
 M2  Whoever has put letters into the box rings once for all of them: one ``call_soon_threadsafe``, unless one is on its
-    way. ``_rung`` is unset before the box is emptied, so that a letter put in later is rung for. An interrupt of the
-    loop may lose a ring: so one that is `_AGAIN_S` old counts no more.
+    way. ``_rung`` is unset before the box is emptied, so that a letter put in later is rung for.
 M3  A letter's task hears of it once: the outcome, a deadline that passed before it had begun, or its own cancellation.
     A cancelled letter that has not begun is never begun; of one that has begun the outcome is dropped.
 M4  One timer a loop stands for all deadlines: it comes at the earliest of them, and looks at all that are open.
-M5  Where the loop is closed nobody hears: what is open counts as cancelled, and keeps nobody's turn or reader. What is
-    to be done all the same (callbacks of ``after_commit``) is done on a thread of the library's own.
+M5  Where the loop is lost nobody hears: what is open counts as cancelled, and keeps nobody's turn or reader. What is
+    to be done all the same (callbacks of ``after_commit``) is done on a thread of the library's own. A loop is lost
+    that is closed, and one that was left, not closed, by a thread that has ended: nobody can be there who runs it.
 M6  No more than `AT_ONCE_MAX` letters arrive, or are told that they are late, in one turn of the loop, since each has a
     task run in the next: what else waits for the loop comes between.
+M7  A signal handler that raises may strike the loop's thread at any step. A ring that it lost counts no more when it
+    is `_AGAIN_S` old; each timer has another behind it; and while letters are open the timer comes every `BEAT_S` at
+    least, and looks into the box too. A letter stays where it is until it has been told, and so may be told twice.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from onewriter import clock
+from onewriter.marks import mark_of_this_thread
 
 Asker = Callable[[], asyncio.Task[Any] | None]
 
@@ -57,7 +61,7 @@ class Letter:
         return self.task if self.asker is None else self.asker()
 
     def arrive(self) -> None:
-        """Give the outcome to the task; on the loop's thread."""
+        """Give the outcome to the task; on the loop's thread, and once more where an interrupt struck it (M7)."""
         raise AssertionError(self)
 
     def be_lost(self) -> None:
@@ -88,21 +92,28 @@ class Answer(Letter):
 
     def arrive(self) -> None:
         """Tell the outcome."""
-        error, self.error = self.error, None  # no cycle through the traceback
-        settle(self.answer, self.value, error)
+        settle(self.answer, self.value, self.error)
+        self.error = None  # no cycle through the traceback
 
 
 _AGAIN_S: Final = 0.05
+BEAT_S: Final = 0.5
 HAND_OVER_S: Final = 0.05  # the way to a thread, which is not counted: the loop tells who is late by more
 AT_ONCE_MAX: Final = 128
 
 
 class Mailbox:
-    """The box of one loop."""
+    """The box of one loop.
+
+    Attributes:
+        loop: that one.
+        thread: what tells whether the thread that runs it lives, as far as it was seen to.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Deliver to *loop*."""
         self.loop = loop
+        self.thread = mark_of_this_thread()
         self._letters: deque[Letter] = deque()  # put in by any thread, taken out on the loop's
         # Any thread puts what has its outcome into the box, by one call into C.
         self.put = self._letters.append
@@ -113,8 +124,9 @@ class Mailbox:
         # Some of those, whose deadline has passed; when the last were told so, since an interrupt may lose the rest.
         self._late: deque[Letter] = deque()
         self._late_at = 0.0
-        self._looks_at = clock.NEVER
-        self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0  # in the past: there is no timer
+        self._timers: tuple[asyncio.TimerHandle, ...] = ()  # the second one for where the first is struck
+        self._struck: Letter | None = None  # arrives for the second time
 
     # --- on the loop's thread
 
@@ -122,8 +134,9 @@ class Mailbox:
         """Await *letter*: its ``answer`` is there from now on."""
         letter.answer = self.loop.create_future()
         self._open[letter] = None
-        if letter.until < self._looks_at:
-            self._look_by(letter.until)
+        now = clock.now()
+        if letter.until < self._looks_at or self._looks_at + _AGAIN_S < now:  # M7
+            self._look_by(min(letter.until, now + BEAT_S))
 
     def forget(self, letter: Letter) -> None:
         """Await *letter* no more."""
@@ -136,30 +149,42 @@ class Mailbox:
         try:
             while letters and left:
                 left -= 1
-                letter = letters.popleft()
-                waiting.pop(letter, None)
+                letter = letters[0]
                 letter.arrive()
+                waiting.pop(letter, None)
+                letters.popleft()
+        except BaseException:
+            self._try_again(letters)
+            raise
         finally:
             if letters:  # M6, or a callback ended the loop
                 self.loop.call_soon(self._deliver)
 
+    def _try_again(self, letters: deque[Letter]) -> None:
+        """Leave the first of *letters*, which was struck, where it is; but not for ever."""
+        if letters and letters[0] is self._struck:
+            letters.popleft()
+        self._struck = letters[0] if letters else None
+
     def _look_by(self, at: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._looks_at = at
-        self._timer = self.loop.call_later(max(0.0, at - clock.now()), self._look)
+        for timer in self._timers:
+            timer.cancel()
+        self._looks_at, in_s = at, max(0.0, at - clock.now())
+        self._timers = tuple(self.loop.call_later(each, self._look) for each in (in_s, in_s + _AGAIN_S))
 
     def _look(self) -> None:
-        self._looks_at, self._timer = clock.NEVER, None
         now, late = clock.now(), self._late
         # The rest of an earlier look is on its way: not twice in a turn (M6).
         is_told = bool(late) and now < self._late_at + _AGAIN_S
         for letter in [each for each in self._open if each.until <= now]:
             letter.until = clock.NEVER  # it is looked at once, unless it says otherwise
             late.append(letter)
-        at = min((each.until for each in self._open), default=clock.NEVER)
-        if at < self._looks_at:
-            self._look_by(at)
+        if self._open:
+            self._look_by(min(now + BEAT_S, *(each.until for each in self._open)))
+        else:
+            self._looks_at = 0.0
+        if self._letters:  # M7
+            self._deliver()
         if not is_told:
             self._give_up()
 
@@ -169,23 +194,33 @@ class Mailbox:
         try:
             while late and left:
                 left -= 1
-                letter = late.popleft()
+                letter = late[0]
                 error = letter.give_up() if letter in self._open else None
                 if error is not None:
-                    self.forget(letter)
                     settle(letter.answer, None, error)
+                    self.forget(letter)
                 elif letter.until < self._looks_at:
                     self._look_by(letter.until)
+                late.popleft()
+        except BaseException:
+            self._try_again(late)
+            raise
         finally:
             if late:  # M6
                 self.loop.call_soon(self._give_up)
 
     # --- on any thread
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody runs the loop any more, and nobody will (M5)."""
+        loop = self.loop
+        return loop.is_closed() or (self.thread() is None and not loop.is_running())
+
     def ring(self) -> None:
         """Have the loop look into the box soon (M2)."""
         now = clock.now()
-        if self._rung and now < self._rung_at + _AGAIN_S and not self.loop.is_closed():
+        if self._rung and now < self._rung_at + _AGAIN_S and not self.is_lost:
             return
         self._rung, self._rung_at = True, now
         try:
@@ -194,7 +229,7 @@ class Mailbox:
             self.lose()
 
     def lose(self) -> None:
-        """Do what is to be done though the loop is closed (M5)."""
+        """Do what is to be done though the loop is lost (M5)."""
         letters = self._letters
         while letters:
             try:

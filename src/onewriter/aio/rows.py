@@ -95,4 +95,6 @@ class StreamRows(Rows[T_co]):
         super().__init__(session, lambda rows: rows)
 
     def __del__(self) -> None:
-        self._session.abandon()
+        session = getattr(self, "_session", None)
+        if session is not None:
+            session.abandon()

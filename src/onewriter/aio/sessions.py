@@ -9,7 +9,11 @@ S3  A write that has been open for longer than ``hold_s`` is ended by its thread
 S4  A call that only reads is broken off where its task is cancelled. One that writes goes on then, since SQLite rolls
     the whole transaction back where a write is interrupted; it is broken off where the transaction, or the savepoint
     that it is in, is to be undone anyway.
-S5  A block that is forgotten (its task was destroyed, its loop is closed) ends with the object that it was given.
+S5  A block that is forgotten (its task was destroyed) ends with the object that it was given, and one whose loop is
+    lost (`mailbox`, M5) within `LOOK_S`: its thread looks.
+S6  A signal handler that raises may strike the loop's thread at any step. `abandon` is the way out from all of them,
+    and does no harm where the session has ended; what is called at the beginning and the end may be called twice.
+    Where the block's own end is struck before its first step, S5 ends it.
 
 States, all on the loop's thread but for the last, which any may ask for:
 
@@ -38,6 +42,7 @@ from .mailbox import Answer, Letter, Mailbox, settle
 
 T = TypeVar("T")
 S = TypeVar("S")  # what the calls go through
+LOOK_S: Final = 1.0
 
 
 class RolledBack(Exception):
@@ -113,7 +118,7 @@ class _Opened(Letter):
         self._letter = letter
 
     def arrive(self) -> None:
-        if not self._letter.answer.done():  # its task may have left meanwhile
+        if not (self._letter.answer.done() or self._letter.dropped):  # its task may have left meanwhile
             self._session.opened()
             self._letter.answer.set_result(None)
 
@@ -123,12 +128,12 @@ class Session(Generic[S]):
 
     Attributes:
         commits: whether it is to be committed, once it is left.
-        at_begin: called when it is open, and returns what is called once: when it was left, has ended, or nobody has it
-            any more.
+        at_begin: called when it is open.
+        at_end: called when it was left, has ended, or nobody has it any more; on any thread.
     """
 
-    at_begin: Callable[[], Callable[[], object]] | None = None
-    _at_end: Callable[[], object] = int
+    at_begin: Callable[[], object] = int
+    at_end: Callable[[], object] = int
 
     commits = False
     _over = ""  # why no call is served any more
@@ -136,13 +141,14 @@ class Session(Generic[S]):
     _outcome: asyncio.Future[None] | None = None  # for who waits for its end
     _ending: BaseException | None = None  # of one that ended before it was left
 
-    def __init__(self, box: Mailbox, what: str, *, breaks: bool) -> None:
-        """Serve tasks of the loop of *box*; *what* is what a user calls it.
+    def __init__(self, box: Mailbox, what: str, check_own: Callable[[], object], *, breaks: bool) -> None:
+        """Serve tasks of the loop of *box*; *what* is what a user calls it. *check_own* refuses a forked child.
 
         *breaks* says that a call whose task was cancelled may be broken off, and the session goes on.
         """
         self.box = box
         self.what = what
+        self._check_own = check_own
         self._breaks = breaks
         self._calls: SimpleQueue[Call[S] | None] = SimpleQueue()  # None: it is left
         self._unserved: dict[Call[S], None] = {}
@@ -156,6 +162,7 @@ class Session(Generic[S]):
         Raises:
             TransactionEnded: it is over, or was left.
             WrongThread: it is another loop's.
+            ForkedDatabase: it is the parent process's.
         """
         self.check()
         call = Call(self, work)
@@ -250,7 +257,7 @@ class Session(Generic[S]):
                 raise self._refusal() from self._ending
             return
         self._is_left, self.commits = True, commit
-        self._tell_end()  # from here on the block waits for nothing of its own
+        self.at_end()  # from here on the block waits for nothing of its own
         self._outcome = self.box.loop.create_future()
         if not commit:
             for call in self._unserved:
@@ -260,8 +267,7 @@ class Session(Generic[S]):
 
     def opened(self) -> None:
         """Take note that the thread has it open."""
-        if self.at_begin is not None:
-            self._at_end = self.at_begin()
+        self.at_begin()
 
     def ended(self, error: BaseException | None) -> None:
         """Take note that the thread has ended it, with *error*."""
@@ -274,28 +280,21 @@ class Session(Generic[S]):
             self.box.forget(call)
             settle(call.answer, None, self._refusal())
         self._unserved.clear()
-        self._tell_end()
+        self.at_end()
         if self._outcome is not None:
             settle(self._outcome, None, error if self.commits else None)
 
     def abandon(self) -> None:
-        """Have it ended, and wait for nothing; on any thread, a finalizer's too (S5)."""
+        """Have it ended, and wait for nothing; on any thread, a finalizer's too (S5, S6)."""
         if not self._is_left:
             for call in list(self._unserved):
                 call.dropped = call.broken = True
-            self._calls.put(None)
-            self._tell_end()
-
-    def be_lost(self) -> None:
-        """Take note that nobody hears of its end any more, since the loop is closed; on any thread."""
-        self._tell_end()
-
-    def _tell_end(self) -> None:
-        at_end, self._at_end = self._at_end, int
-        at_end()
+        self._calls.put(None)
+        self.at_end()
 
     def check(self) -> None:
         """Refuse a call that can have no outcome; raises as `post`."""
+        self._check_own()
         if asyncio.get_running_loop() is not self.box.loop:
             msg = f"{self.what} belongs to the event loop in which it was opened"
             raise WrongThread(msg)
@@ -345,13 +344,15 @@ class Session(Generic[S]):
         self._parts.clear()
 
     def _next(self, hold: Hold | None) -> Call[S] | None:
-        if hold is None:
-            return self._calls.get()
         while True:
             try:
-                return self._calls.get(timeout=hold.patience_s())
+                return self._calls.get(timeout=LOOK_S if hold is None else min(LOOK_S, hold.patience_s()))
             except Empty:
-                hold.look()
+                if self.box.is_lost:
+                    self.at_end()
+                    return None
+                if hold is not None:
+                    hold.look()
 
     def _tell(self, letter: Letter) -> None:
         self.box.put(letter)

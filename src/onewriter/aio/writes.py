@@ -39,7 +39,7 @@ class AskedWrite(Letter, Ticket[Request]):
     """One write in line."""
 
     patient = True
-    has_arrived = False
+    has_called = has_arrived = False
 
     def __init__(self, work: Wanted, timeout_s: float, writer: Writer, box: Mailbox, *, alone: bool) -> None:
         """Have *work* done; its outcome comes by *box*."""
@@ -54,22 +54,24 @@ class AskedWrite(Letter, Ticket[Request]):
         """Call what is to be called after the commit, and tell the outcome (A3)."""
         if self.has_arrived:
             return  # an interrupt of who told it may have had it told twice (`line`, L7)
-        self.has_arrived = True
-        error, self.error = self.error, None  # no cycle through the traceback
+        error = self.error
         try:
-            if error is None and self.work.callbacks is not None:
-                self.work.committed(self._writer.path)
+            if not self.has_called:
+                self.has_called = True
+                if error is None and self.work.callbacks is not None:
+                    self.work.committed(self._writer.path)
         finally:
             self._settle(error)
+            self.has_arrived, self.error = True, None  # no cycle through the traceback
 
     def _settle(self, error: BaseException | None) -> None:
         settle(self.answer, self.value, error)
 
     def be_lost(self) -> None:
         """Call what is to be called after the commit, on a thread of its own, unless it has arrived."""
-        if self.has_arrived:
+        if self.has_called:
             return  # told twice, as above
-        self.has_arrived = True
+        self.has_called = True
         if self.error is None and self.work.callbacks is not None:
             apart("callbacks", self.work.committed, self._writer.path)
 
