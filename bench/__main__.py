@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
 import sys
+import tempfile
+import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +23,8 @@ from bench.tables import Terminal
 from bench.team import ROOT, Entry
 
 QUICK_SECONDS = 0.3
-SLOWER, BROKEN, MISUSED = 1, 3, 2
+ROUNDS_LEAST = 3  # from which noise can be told
+SLOWER, MISUSED, BROKEN, UNCLEAR = 1, 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +89,9 @@ def _command(
 ) -> None:
     """Measure onewriter beside other ways to use SQLite, or beside itself as it was at an earlier commit.
 
-    Each contender has a process and a file of its own; in each round all have their turn. The exit status is 1 where
-    --against found a load slower than the noise explains, and 3 where a contender's process died or onewriter raised.
+    Each contender has a process and a file of its own; in each round all have their turn. What fails of others is
+    counted and shown. The exit status is 1 where --against found a load slower than the noise explains, 4 where the
+    noise was too great to tell, 2 where what was asked for cannot be done, and 3 where onewriter, or the run, failed.
     """
     wish = Wish(
         what=what or [],
@@ -95,26 +104,33 @@ def _command(
         report=page,
         folder=folder,
     )
+    terminal = Terminal()
     try:
-        sys.exit(_run(wish, Terminal()))
-    except ValueError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(MISUSED)
+        sys.exit(_run(wish, terminal))
     except run.Broken as error:
         print(f"bench: broken\n{error}", file=sys.stderr)
         sys.exit(BROKEN)
+    except (ValueError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(MISUSED)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception:  # noqa: BLE001 - the status of an uncaught one would be that of "slower"
+        traceback.print_exc()
+        sys.exit(BROKEN)
 
 
 def _run(wish: Wish, terminal: Terminal) -> int:
     chosen = team.chosen(wish.what or (loads.QUICK if wish.quick else ()))
     entries = _entries(wish)
     began = datetime.now().astimezone()
-    path = wish.json or ROOT / ".benchmarks" / f"{began:%Y-%m-%d-%H%M%S}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = wish.json or ROOT / ".benchmarks" / f"{began:%Y-%m-%d-%H%M%S}-{os.getpid()}.json"
     page = wish.report or path.with_suffix(".html")
-    with run.folder(wish.folder) as folder:
+    for place in (path, page):
+        if place.is_dir():
+            raise ValueError(f"{place} is a folder: name a file in it")
+        place.parent.mkdir(parents=True, exist_ok=True)
+    with run.folder(wish.folder) as folder, _alone(terminal):
         plan = Plan(
             loads=tuple(chosen),
             entries=entries,
@@ -122,28 +138,64 @@ def _run(wish: Wish, terminal: Terminal) -> int:
             seconds=wish.seconds or (QUICK_SECONDS if wish.quick else 0.4),
             folder=folder,
         )
-        status = 0
-        if wish.against is None:
-            terminal.say(f"{len(chosen)} loads, about {plan.takes_s() / 60:.0f} minutes")
-            found = run.measure(plan, path, terminal.progress)
-            terminal.show(found)
-        else:
-            beside = _beside(wish.against, folder)
-            ours = [load for load in chosen if Entry(run.OURS, run.OURS).can(load)]
-            found, verdicts = run.compare(ours, beside, plan, path, terminal.progress)
-            run.save(found, verdicts, path)
-            terminal.show(found)
-            for verdict in verdicts:
-                terminal.say(verdict.sentence(beside.name))
-            status = SLOWER if any(verdict.is_slower for verdict in verdicts) else 0
-            terminal.say("slower" if status else "no load is slower than the noise explains")
-    report.write(found, page)
-    terminal.say(f"results: {path}\nreport: {page}")
+        try:
+            if wish.against is None:
+                terminal.say(f"{len(chosen)} loads, about {plan.takes_s() / 60:.0f} minutes")
+                found, status = run.measure(plan, path, terminal.progress), 0
+                terminal.show(found)
+            else:
+                found, status = _compare(wish.against, plan, path, terminal)
+        except run.Broken as error:
+            if error.found is not None:
+                terminal.show(error.found)
+                _tell(error.found, path, page, terminal)
+            raise
+    _tell(found, path, page, terminal)
     return status
 
 
+def _compare(against: str, plan: Plan, path: Path, terminal: Terminal) -> tuple[results.Results, int]:
+    beside = _beside(against, plan.folder)
+    ours = [load for load in plan.loads if Entry(run.OURS, run.OURS).can(load)]
+    found, verdicts = run.compare(ours, beside, plan, path, terminal.progress)
+    run.save(found, verdicts, path)
+    terminal.show(found)
+    for verdict in verdicts:
+        terminal.say(verdict.sentence(beside.name))
+    if any(verdict.is_slower for verdict in verdicts):
+        terminal.say("slower")
+        return found, SLOWER
+    if any(verdict.is_unclear for verdict in verdicts):
+        terminal.say("cannot tell: take more --rounds, longer --seconds, or a quieter machine")
+        return found, UNCLEAR
+    terminal.say("no load is slower than the noise explains")
+    return found, 0
+
+
+def _tell(found: results.Results, path: Path, page: Path, terminal: Terminal) -> None:
+    report.write(found, page)
+    terminal.say(f"results: {path}\nreport: {page}")
+
+
+@contextmanager
+def _alone(terminal: Terminal) -> Generator[None]:
+    """Warn where another run measures on this machine at the same time."""
+    with (Path(tempfile.gettempdir()) / f"onewriter-bench-{os.getuid()}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            terminal.say("another run measures at the same time: the figures of both will be wrong")
+        yield
+
+
 def _entries(wish: Wish) -> tuple[Entry, ...]:
-    keys = tuple(contenders.ALL) if wish.names is None else tuple(wish.names.split(","))
+    if wish.against is not None and wish.names is not None:
+        raise ValueError("--against measures the library beside itself: leave --contenders out")
+    if wish.against is not None and wish.rounds is not None and wish.rounds < ROUNDS_LEAST:
+        raise ValueError(f"--against needs --rounds of {ROUNDS_LEAST} at least, to know the noise")
+    keys = (
+        tuple(contenders.ALL) if wish.names is None else tuple(each.strip() for each in wish.names.split(","))
+    )
     if wish.names is None and wish.quick:
         keys = ("onewriter", "locked", "sqlite3-immediate", "aiosqlite", "raw", "ceiling")
     unknown = set(keys) - set(contenders.ALL)
@@ -163,12 +215,23 @@ def _beside(against: str, folder: Path) -> run.Beside:
                 f"{against} was measured with sources that no commit has: there is nothing to measure it beside"
             )
         name = about["commit"]
-    commit = revisions.find(name)
+        try:
+            commit = revisions.find(name)
+        except ValueError:
+            raise ValueError(f"{against} is of commit {name}, which this repository does not have") from None
+    else:
+        commit = revisions.find(name)
     return run.Beside(f"{run.OURS}@{commit.short}", commit.take_out(folder / "earlier"))
+
+
+def _end(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def main() -> None:
     """Run the command."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(_command)
     app(prog_name="scripts/bench")

@@ -24,7 +24,7 @@ class Files:
             filled = self._filled[load] = self.folder / f"{load.name}.filled"
             loads.WORKS[load.part](load, contenders.ALL["onewriter"], filled).fill()
         path = self.folder / load.name / name / "bench.db"
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)  # a start may have failed before
         if filled.exists():
             shutil.copyfile(filled, path)
             path.chmod(0o600)

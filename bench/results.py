@@ -35,6 +35,11 @@ class Standing:
         return {number: seen.done.total() / seen.seconds for number, seen in self.rounds.items()}
 
     @property
+    def did_nothing(self) -> bool:
+        """Whether nothing was done, so that nothing can be a ratio to it."""
+        return not any(seen.done.total() for seen in self.rounds.values())
+
+    @property
     def per_s(self) -> float:
         """The rate: the median of the rounds'."""
         return statistics.median(self.rates.values())
@@ -62,9 +67,10 @@ class Standing:
                 every.setdefault(kind, Waits()).merge(waits)
         return every
 
-    def ratio(self, other: Standing) -> float:
-        """Return its rate by the *other*'s in the same round: the median."""
-        return statistics.median(self.ratios(other))
+    def ratio(self, other: Standing) -> float | None:
+        """Return its rate by the *other*'s in the same round: the median; None where the other did nothing in any."""
+        ratios = self.ratios(other)
+        return statistics.median(ratios) if ratios else None
 
     def ratios(self, other: Standing) -> list[float]:
         """Return its rate by the *other*'s in the same round, of each round that both have."""
@@ -116,23 +122,23 @@ def read(path: Path) -> Results:
     """
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-        return Results(saved["run"], list(_standings(saved["benchmarks"])))
-    except (ValueError, KeyError, TypeError) as error:
+        about = saved["run"]
+        if not {"commit", "changed"} <= set(about):
+            raise ValueError("it does not say of what commit it is")
+        return Results(about, list(_standings(saved["benchmarks"])))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} has no results of scripts/bench: {error!r}") from error
 
 
-def merged(results: list[Results]) -> Results:
-    """Return the results of several runs, which are of different loads or rounds, as if they were of one."""
-    every: dict[tuple[str, str], Standing] = {}
-    for each in results:
-        for standing in each.standings:
-            found = every.setdefault(
-                (standing.load, standing.entry),
-                Standing(load=standing.load, entry=standing.entry, version=standing.version),
-            )
-            for seen in standing.rounds.values():
-                found.rounds[len(found.rounds)] = seen
-    return Results(results[0].about, list(every.values()))
+def append(path: Path, more: Path) -> None:
+    """Add the rounds that were saved at *more* to those at *path*, as later ones."""
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    standings = {(each.load, each.entry): each for each in read(path).standings}
+    for benchmark in json.loads(more.read_text(encoding="utf-8"))["benchmarks"]:
+        info = benchmark["extra_info"]
+        info["round"] += max(standings[info["load"], info["entry"]].rounds) + 1
+        saved["benchmarks"].append(benchmark)
+    path.write_text(json.dumps(saved, indent=1), encoding="utf-8")
 
 
 def _standings(benchmarks: list[Json]) -> Iterator[Standing]:

@@ -25,8 +25,15 @@ class Commit(NamedTuple):
         return self.name[:9]
 
     def take_out(self, folder: Path) -> Path:
-        """Write its sources into *folder*, and return the folder that they are imported from."""
-        archive = _git("archive", "--format=tar", self.name, _SOURCE)
+        """Write its sources into *folder*, and return the folder that they are imported from.
+
+        Raises:
+            ValueError: it has none.
+        """
+        try:
+            archive = _git("archive", "--format=tar", self.name, _SOURCE)
+        except subprocess.CalledProcessError:
+            raise ValueError(f"commit {self.short} has no folder {_SOURCE}: it cannot be measured") from None
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             tar.extractall(folder, filter="data")
         return folder / _SOURCE

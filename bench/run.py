@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from bench.loads.base import Json, Load
 from bench.results import Results
 from bench.suite.plan import Plan
 from bench.suite.plugin import Suite
+from bench.suite.stage import Stage
 from bench.team import ROOT, Entry
 from bench.verdict import Verdict, judge
 from onewriter.stress.machine import machine
@@ -31,7 +33,16 @@ Progress = Callable[[Plan], contextlib.AbstractContextManager[Callable[[str], ob
 
 
 class Broken(Exception):
-    """A turn failed: what the library promises, or a contender's process, broke."""
+    """A turn failed: what the library promises, or a contender's process, broke.
+
+    Attributes:
+        found: what was measured all the same, and saved.
+    """
+
+    def __init__(self, failures: str, found: Results | None = None) -> None:
+        """Say what failed, beside *found*."""
+        super().__init__(failures)
+        self.found = found
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +83,18 @@ def measure(plan: Plan, path: Path, progress: Progress) -> Results:
     """Have the turns of *plan* done, save what they were at *path*, and return it.
 
     Raises:
-        Broken: a turn failed.
-        KeyboardInterrupt: Ctrl-C; nothing is left running.
+        ValueError: there is none: nobody can do any of these loads.
+        Broken: a turn failed; what the others were is saved.
+        KeyboardInterrupt: Ctrl-C; nothing is left running, and the turns that had ended are saved.
     """
-    said = io.StringIO()
-    with progress(plan) as done:
-        suite = Suite(plan, facts(plan.folder, plan.rounds, plan.seconds), done)
+    if not any(True for _ in plan.turns()):
+        raise ValueError("none of these contenders can do any of these loads")
+    said, saved = io.StringIO(), plan.folder / "run.json"
+    about = facts(plan.folder, plan.rounds, plan.seconds)
+    with progress(plan) as done, Stage(plan.folder, plan.seconds) as stage:
+        suite = Suite(plan, stage, about, done)
         arguments = ["-c", str(ROOT / "bench/suite/pytest.ini"), "--rootdir", str(ROOT / "bench/suite")]
-        arguments += [str(ROOT / "bench/suite"), f"--benchmark-json={path}", "--benchmark-quiet"]
+        arguments += [str(ROOT / "bench/suite"), f"--benchmark-json={saved}", "--benchmark-quiet"]
         try:
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
                 status = pytest.main(arguments, plugins=[suite])
@@ -88,12 +103,20 @@ def measure(plan: Plan, path: Path, progress: Progress) -> Results:
                 raise
             status = pytest.ExitCode.INTERRUPTED
     if status == pytest.ExitCode.INTERRUPTED:
+        if stage.kept:
+            benchmarks = [{"extra_info": each} for each in stage.kept]
+            partial = {"run": about | {"interrupted": True}, "benchmarks": benchmarks}
+            path.write_text(json.dumps(partial, indent=1), encoding="utf-8")
         raise KeyboardInterrupt
+    found = None
+    if saved.exists():
+        shutil.copyfile(saved, path)
+        found = results.read(path)
     if suite.failures:
-        raise Broken("\n".join(f"{name}: {reason}" for name, reason in suite.failures.items()))
-    if status != pytest.ExitCode.OK:
-        raise Broken(said.getvalue()[-2000:])
-    return results.read(path)
+        raise Broken("\n".join(f"{name}: {reason}" for name, reason in suite.failures.items()), found)
+    if status != pytest.ExitCode.OK or found is None:
+        raise Broken(said.getvalue()[-2000:], found)
+    return found
 
 
 def compare(
@@ -113,7 +136,10 @@ def compare(
             plan, loads=doubted, rounds=plan.rounds * MORE_ROUNDS, folder=plan.folder / "again"
         )
         again.folder.mkdir()
-        found = results.merged([found, measure(again, again.folder / "again.json", progress)])
+        more = again.folder / "again.json"
+        measure(again, more, progress)
+        results.append(path, more)
+        found = results.read(path)
         verdicts |= {load.name: _judged(found, load.name, beside) for load in doubted}
     return found, list(verdicts.values())
 
@@ -125,7 +151,7 @@ def _judged(found: Results, load: str, beside: Beside) -> Verdict:
 
 def save(found: Results, verdicts: Sequence[Verdict], path: Path) -> None:
     """Add *verdicts* to what *found* is of, and to what was saved at *path*."""
-    found.about["verdicts"] = [dataclasses.asdict(verdict) for verdict in verdicts]
+    found.about["verdicts"] = [dataclasses.asdict(each) | {"word": each.word} for each in verdicts]
     saved = json.loads(path.read_text(encoding="utf-8"))
     saved["run"] = found.about
     path.write_text(json.dumps(saved, indent=1), encoding="utf-8")

@@ -64,16 +64,27 @@ class Terminal:
 
 def yardstick(at: dict[str, Standing]) -> Standing:
     """Return whom the others at the same load are compared with."""
-    return next((at[name] for name in FIRST if name in at), next(iter(at.values())))
+    there = [at[name] for name in FIRST if name in at] + list(at.values())
+    return next((each for each in there if not each.did_nothing), there[0])
+
+
+def shown(ratio: float | None) -> str:
+    """Return a ratio as tables show it."""
+    return "-" if ratio is None else f"{ratio:.2f}"
 
 
 def rows(standing: Standing, first: Standing) -> Iterator[tuple[str, ...]]:
     """Yield what a table has of *standing*: a row for each kind of call, the first with the rate of all."""
-    errors = standing.errors.total()
-    facts = (f"{errors:,}" if errors else "", f"{standing.rss_bytes / 1e6:,.0f}")
+    errors = standing.errors
+    most = next((error for error, _ in errors.most_common(1)), "")
+    kinds = f" and {len(errors) - 1} more kinds" if len(errors) > 1 else ""
+    facts = (
+        f"{errors.total():,}: {most[:40]}{kinds}" if errors else "",
+        f"{standing.rss_bytes / 1e6:,.0f}",
+    )
     waits = standing.waits() or {"": Waits()}  # where all calls failed
     for place, (kind, each) in enumerate(sorted(waits.items())):
         times = tuple(map(shown_ms, (each.at(50), each.at(99), each.worst_s)))
         name = standing.entry if len(waits) == 1 else f"{standing.entry}, {kind}"
-        rate = (f"{standing.per_s:,.0f}", f"{standing.ratio(first):.2f}") if place == 0 else ("", "")
+        rate = (f"{standing.per_s:,.0f}", shown(standing.ratio(first))) if place == 0 else ("", "")
         yield (name, *rate, *times, *(facts if place == 0 else ("", "")))

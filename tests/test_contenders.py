@@ -79,8 +79,13 @@ def failing(error: OSError) -> Callable[..., NoReturn]:
 def taking(contender: Contender) -> Call[bool]:
     """Let *contender* wait for the turn on a thread of its own; it does when this returns."""
     call = Call(lambda: contender.take(soon()), "taking")
-    wait_until(lambda: bool(contender.waits_since) or not call.running, "it waits")
+    wait_until(lambda: _is_on_the_page(contender) or not call.running, "it waits")
     return call
+
+
+def _is_on_the_page(contender: Contender) -> bool:
+    """Return whether the others can see that it waits, which is a moment later than that it does."""
+    return any(place == contender._place for _, place in contender._page.waiting())
 
 
 def waiting(contender: Contender) -> list[int]:

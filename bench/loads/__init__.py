@@ -8,7 +8,7 @@ from bench.contenders import About, Can
 from onewriter.config import Durability
 
 from .base import Load, Work
-from .costs import Import, Open
+from .costs import USED, Import, Open
 from .reads import Mixed, Objects, Point, Scan
 from .tasks import Tasks
 from .writes import Large, Many, Small, Submitted, Upload
@@ -78,7 +78,7 @@ def _loads() -> list[Load]:
         Load(name=f"rows-{label}", part="rows", threads=16, durability="normal", bytes=20, rows=number)
         for label, number in (("10k", 10_000), ("1m", 1_000_000), ("10m", 10_000_000))
     ]
-    costs = [Load(name="open", part="open"), Load(name="import", part="import")]
+    costs = [Load(name=name, part=name.partition("-")[0]) for name in ("open", "import", USED)]
     return [*small, *uploads, *mixed, *reads, *batches, *tasks, *processes, *rows, *costs]
 
 
@@ -98,4 +98,5 @@ QUICK: Final = (
     "tasks-100-full",
     "submit-full",
     "import",
+    USED,
 )

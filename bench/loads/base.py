@@ -9,6 +9,8 @@ L4  Threads are started and what they need is opened before the first of them be
     last of them has ended.
 L5  What a contender raises is counted by its text, and its thread goes on; a thread that cannot open it sits the round
     out. A contender that does not come back is cut off: its process ends, and says so.
+L6  Where each round has a file of its own, the close counts as part of it: what a contender has left in the WAL is
+    moved into the file then, and he who left more has not done more.
 """
 
 from __future__ import annotations
@@ -204,6 +206,8 @@ class Work(ABC):
             self.fill()
             with contender.opened(self.path, durability) as opened:
                 seen = self.round(opened, at, seconds)
+                closing = time.monotonic()
+            seen.ended += time.monotonic() - closing  # L6
             self.end()
             return seen
 
@@ -300,7 +304,7 @@ class Work(ABC):
                 seen.done[kind] += len(took) * self.each
                 record = seen.waits.setdefault(kind, Waits()).record
                 for each in took:
-                    record(each / self.each)
+                    record(each)
         seen.bytes = seen.done["write"] * self.load.bytes
         return seen
 

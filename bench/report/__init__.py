@@ -12,7 +12,7 @@ import jinja2
 from bench import loads
 from bench.report.figures import curves, growth
 from bench.results import Results, Standing
-from bench.tables import yardstick
+from bench.tables import shown, yardstick
 from onewriter.stress.drawing import Figure
 from onewriter.stress.measures import shown_ms
 from onewriter.stress.waits import Waits
@@ -20,6 +20,7 @@ from onewriter.stress.waits import Waits
 _TEMPLATE: Final = Path(__file__).with_name("report.html.j2")
 _CURVES: Final = frozenset({"small", "upload", "mixed", "tasks"})  # parts whose waits are drawn
 _CURVES_MAX: Final = 3  # loads of one part
+_KINDS_MAX: Final = 5  # of errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def _people(found: Results) -> list[tuple[str, str, str, str]]:
     for name in found.entries:
         of = known.get(name) or known["onewriter"]
         title = of["title"] if name in known else name
-        people.append((name, title, of["how"], versions[name]))
+        people.append((name, title, of["how"], versions[name] or "did not start"))
     return people
 
 
@@ -141,15 +142,17 @@ def _table(found: Results, name: str) -> Table:
 
 def _line(standing: Standing, first: Standing, best: float, *, limit: bool) -> Line:
     waits = standing.waits()
-    errors = [
-        f"{number:,} of {standing.calls:,} calls: {error}" for error, number in standing.errors.most_common(2)
-    ]
+    most = standing.errors.most_common(_KINDS_MAX)
+    errors = [f"{number:,} of {standing.calls:,} calls: {error}" for error, number in most]
+    if len(standing.errors) > len(most):
+        others = standing.errors.total() - sum(number for _, number in most)
+        errors.append(f"{others:,} of {len(standing.errors) - len(most)} more kinds")
     return Line(
         entry=standing.entry,
         limit=limit,
         share=standing.per_s / best if best else 0.0,
         rate=f"{standing.per_s:,.0f}",
-        ratio=f"{standing.ratio(first):.2f}",
+        ratio=shown(standing.ratio(first)),
         p50=_each(waits, lambda each: each.at(50)),
         p99=_each(waits, lambda each: each.at(99)),
         worst=_each(waits, lambda each: each.worst_s),
@@ -159,5 +162,5 @@ def _line(standing: Standing, first: Standing, best: float, *, limit: bool) -> L
 
 
 def _each(waits: dict[str, Waits], of: Callable[[Waits], float]) -> str:
-    shown = [(kind, shown_ms(of(each))) for kind, each in sorted(waits.items())]
-    return shown[0][1] if len(shown) == 1 else ", ".join(f"{kind} {time}" for kind, time in shown)
+    each_kind = [(kind, shown_ms(of(each))) for kind, each in sorted(waits.items())]
+    return each_kind[0][1] if len(each_kind) == 1 else ", ".join(f"{kind} {time}" for kind, time in each_kind)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from bench import loads
+from bench.loads.base import Load
 from bench.results import Results
 from onewriter.stress.drawing import Figure, axes, markers, percent, style, svg, ticks
 from onewriter.stress.measures import shown_ms
@@ -58,6 +59,13 @@ def growth(found: Results, part: str, names: Sequence[str]) -> list[Figure]:
     return figures
 
 
+def _apart(load: Load) -> list[str]:
+    """Return what tells loads of the same part and durability from each other."""
+    if load.part == "upload":
+        return [f"chunks of {load.bytes // 1024:,} KiB"]
+    return [f"{load.reads:.0%} of calls read"] if load.reads else []
+
+
 def _size(name: str) -> int:
     load = loads.ALL[name]
     return load.threads * load.processes
@@ -72,12 +80,14 @@ def _growth(found: Results, name: str, group: Sequence[str]) -> Figure:
                 _line(drawn, entry, [x for x, _ in points], [y for _, y in points])
         drawn.set_xscale("log", base=2)
         drawn.set_xticks(sorted({_size(load) for load in group}))
-        drawn.set_xlabel("threads, of all processes together")
+        load = loads.ALL[group[0]]
+        who = "tasks" if load.part == "tasks" else "threads"
+        drawn.set_xlabel(f"{who}, of all processes together")
         drawn.set_ylabel("calls done a second")
         _label(drawn, "{:,.0f}".format, "{:,.0f}".format)
-        load = loads.ALL[group[0]]
+        of = ", ".join((load.durability, *_apart(load)))
         return Figure(
-            f"{load.part}: rate by threads, {load.durability}",
+            f"{load.part}: rate by {who}, {of}",
             "Higher is better. Both scales are logarithmic; a call that failed does not count.",
             svg(canvas, name, _variables()),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,11 +20,12 @@ class Suite:
         was_interrupted: Ctrl-C came.
     """
 
-    def __init__(self, plan: Plan, about: Json, done: Callable[[str], object]) -> None:
-        """Run *plan*; *about* is saved with the results, and *done* is told the name of each turn that has ended."""
+    def __init__(self, plan: Plan, stage: Stage, about: Json, done: Callable[[str], object]) -> None:
+        """Run *plan* on *stage*; *about* is saved with the results, *done* told the names of turns that have ended."""
         self.failures: dict[str, str] = {}
         self.was_interrupted = False
         self._plan = plan
+        self._stage = stage
         self._about = about
         self._done = done
 
@@ -35,10 +36,9 @@ class Suite:
         metafunc.parametrize(("load", "number", "entry"), turns, ids=names)
 
     @pytest.fixture(scope="session")
-    def stage(self) -> Generator[Stage]:
-        """Who is at work; nobody is, when all is done."""
-        with Stage(self._plan.folder, self._plan.seconds) as stage:
-            yield stage
+    def stage(self) -> Stage:
+        """Who is at work."""
+        return self._stage
 
     def pytest_keyboard_interrupt(self) -> None:
         """Take note of it: what pytest-benchmark makes of a benchmark that was broken off is an error of its own."""
@@ -48,7 +48,8 @@ class Suite:
         """Keep what went wrong, and tell that a turn has ended."""
         name = report.nodeid.partition("[")[2].rstrip("]")
         if report.failed:
-            self.failures[name] = report.longreprtext.splitlines()[-1]
+            crash = getattr(report.longrepr, "reprcrash", None)
+            self.failures[name] = report.longreprtext if crash is None else str(crash.message)
         if report.when == "call":
             self._done(name)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from bench.files import Files
-from bench.loads.base import Load, Seen
+from bench.loads.base import Json, Load, Seen
 from bench.team import Ended, Entry, Party
 
 
@@ -19,10 +19,10 @@ class Stage:
         """Keep files in *folder*; a turn takes *seconds*."""
         self._seconds = seconds
         self._files = Files(folder)
-        self._log = (folder / "workers.log").open("w", encoding="utf-8")
         self._load: Load | None = None
         self._parties: dict[Entry, Party] = {}
-        self._gone: dict[Entry, str] = {}  # why
+        self._gone: dict[Entry, Ended] = {}  # why
+        self.kept: list[Json] = []  # of each turn that has ended, as results have it
 
     def turn(self, load: Load, entry: Entry) -> Seen:
         """Have *entry* do *load* for its turn. Whoever was at another one is sent home.
@@ -39,18 +39,23 @@ class Stage:
             try:
                 return self.party(load, entry).round(self._seconds)
             except Ended as error:
-                if entry.is_ours:
-                    raise
-                self._gone[entry] = str(error).splitlines()[0]
-        now = time.monotonic()
-        return Seen(began=now, ended=now + self._seconds, errors=Counter({self._gone[entry]: 1}))
+                self._gone[entry] = error
+        if entry.is_ours:
+            raise self._gone[entry]
+        now, why = time.monotonic(), str(self._gone[entry]).splitlines()[0]
+        return Seen(began=now, ended=now + self._seconds, errors=Counter({why: 1}))
 
     def party(self, load: Load, entry: Entry) -> Party:
-        """Return *entry* at *load*, with its processes started."""
+        """Return *entry* at *load*, with its processes started.
+
+        Raises:
+            Ended: one of them ended before it was ready.
+        """
         party = self._parties.get(entry)
         if party is None:
             path = self._files.new(load, entry.name)
-            party = self._parties[entry] = Party(entry, load, path, self._log)
+            party = self._parties[entry] = Party(entry, load, path)
+            party.start()
         return party
 
     def version(self, entry: Entry) -> str:
@@ -72,4 +77,3 @@ class Stage:
 
     def __exit__(self, *_error: object) -> None:
         self.clear()
-        self._log.close()

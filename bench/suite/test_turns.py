@@ -28,5 +28,6 @@ def test_turn(benchmark: Benchmark, stage: Stage, load: Load, number: int, entry
     benchmark.extra_info.update(
         load=load.name, round=number, entry=entry.name, version=stage.version(entry), seen=seen.as_json()
     )
+    stage.kept.append(dict(benchmark.extra_info))
     assert seen.done or seen.errors, "nothing came back"
     assert not (entry.is_ours and seen.errors), dict(seen.errors)

@@ -259,6 +259,7 @@ async def main():
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.sleep(60)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
 try:
     asyncio.run(main())
 except KeyboardInterrupt:

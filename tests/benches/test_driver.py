@@ -73,6 +73,11 @@ def test_a_run_is_shown_saved_and_reported(tmp_path: Path) -> None:
         (("nothing",), "no load is called nothing; there are small, upload"),
         (("--contenders", "nobody", "import"), "no contender is called nobody; there are onewriter"),
         (("--against", "no-such-thing", "import"), "no-such-thing names no commit of this repository"),
+        (("--against", "HEAD", "--rounds", "2", "import"), "--against needs --rounds of 3 at least"),
+        (("--against", "HEAD", "--contenders", "locked", "import"), "leave --contenders out"),
+        (("submit", "--contenders", "locked"), "none of these contenders can do any of these loads"),
+        (("import", "--json", "/sys"), "/sys is a folder: name a file in it"),
+        (("import", "--folder", "/sys"), "/sys"),
     ],
 )
 def test_what_is_not_there_is_named(arguments: tuple[str, ...], words: str) -> None:
@@ -83,19 +88,14 @@ def test_what_is_not_there_is_named(arguments: tuple[str, ...], words: str) -> N
     assert "Traceback" not in done.stderr
 
 
-def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
-    """No process, and no file."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    """No process, and no file but the results of the turns that had ended."""
+    saved = tmp_path.parent / f"interrupted-{number}.json"
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "bench", "small-16-full", "--contenders", "onewriter,locked"),
-            *(
-                "--seconds",
-                "30",
-                "--folder",
-                str(tmp_path),
-                "--json",
-                str(tmp_path.parent / "interrupted.json"),
-            ),
+            *("--seconds", "1", "--rounds", "60", "--folder", str(tmp_path), "--json", str(saved)),
         ],
         cwd=ROOT,
         env=_environment(),
@@ -104,12 +104,18 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
         text=True,
         start_new_session=True,
     )
-    wait_until(lambda: bool(list(tmp_path.rglob("bench.db-wal"))), "a contender has begun")
-    os.killpg(process.pid, signal.SIGINT)
+    wait_until(lambda: len(list(tmp_path.rglob("bench.db-wal"))) == 2, "both contenders have begun")
+    if number is signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
     _, complaint = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, complaint
     assert "Traceback" not in complaint
     assert list(tmp_path.iterdir()) == []
+    found = results.read(saved)
+    assert found.about["interrupted"] is True
+    assert found.at("small-16-full")
     with pytest.raises(ProcessLookupError):
         for _ in range(200):
             os.killpg(process.pid, 0)
@@ -137,8 +143,8 @@ def test_what_has_not_changed_is_not_slower(clone: Path, tmp_path: Path) -> None
     done = _bench("small-1-normal", "--contenders", "onewriter", "--json", earlier, *SHORT, root=clone)
     assert done.returncode == 0, done.stdout + done.stderr
     done = _against(clone, tmp_path, str(earlier))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "no load is slower than the noise explains" in done.stdout
+    says = {0: "no load is slower than the noise explains", 4: "cannot tell: take more --rounds"}
+    assert says[done.returncode] in done.stdout, done.stdout + done.stderr
     commit = results.read(earlier).about["commit"]
     assert results.read(tmp_path / "run.json").at("small-1-normal").keys() == {
         "onewriter",

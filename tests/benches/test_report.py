@@ -90,15 +90,40 @@ def test_what_failed_is_said(found: Results) -> None:
     assert "so &lt;much&gt;" in text
 
 
+def test_what_failed_in_many_ways_is_counted_whole(found: Results) -> None:
+    """The most frequent ones by name, and how many there were of others."""
+    errors = {f"kind {number}": 10 - number for number in range(8)}
+    standing = Standing(load="small-4-full", entry="locked", version="", rounds={0: _seen(100, **errors)})
+    text = report.render(Results(_about(), [standing]))
+    assert "10 of 152 calls: kind 0; " in text
+    assert "; 12 of 3 more kinds" in text
+    assert "did not start" in text
+
+
+def test_figures_are_told_apart(found: Results) -> None:
+    """By their durability and size; and tasks are no threads."""
+    names = [f"{part}-{size}" for part in ("upload-4", "upload-16") for size in ("64k", "1m")]
+    names += ["tasks-100-full", "tasks-1000-full"]
+    standings = [
+        Standing(load=name, entry="onewriter", version="1", rounds={0: _seen(100)}) for name in names
+    ]
+    text = report.render(Results(_about(), standings))
+    titles = re.findall(r"<h3>(\w+: rate by .*?)</h3>", text)
+    assert len(titles) == len(set(titles)) == 3
+    assert "tasks: rate by tasks, full" in titles
+
+
 def test_a_verdict_is_shown(found: Results) -> None:
     """With the noise that it is judged by."""
     verdicts = [
-        {"load": "small-4-full", "ratio": 0.7, "bound": 0.05},
-        {"load": "import", "ratio": 1.0, "bound": 0.1},
+        {"load": "small-4-full", "ratio": 0.7, "bound": 0.05, "word": "slower"},
+        {"load": "import", "ratio": 1.0, "bound": 0.1, "word": "no different"},
     ]
     text = report.render(Results(_about(verdicts=verdicts), found.standings))
     assert "beside itself, as it was" in text
     assert re.search(
         r'small-4-full</th><td class="bad">0\.70</td>\s*<td>± 5 %</td><td class="bad">slower', text
     )
-    assert re.search(r'import</th><td class="">1\.00</td>\s*<td>± 10 %</td><td class="good">not slower', text)
+    assert re.search(
+        r'import</th><td class="">1\.00</td>\s*<td>± 10 %</td><td class="good">no different', text
+    )

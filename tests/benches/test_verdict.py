@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.verdict import LEAST, judge
+from bench.verdict import LEAST, UNCLEAR, judge
 
 RATIOS = st.lists(st.floats(0.2, 5.0), min_size=3, max_size=21)
 
@@ -45,11 +45,35 @@ def test_no_noise_at_all_has_a_bound_all_the_same() -> None:
     assert judge("x", [1.0] * 3, [1.0] * 3).bound == LEAST
 
 
+@given(RATIOS, st.floats(0.06, 0.5))
+def test_a_run_that_tells_equals_apart_is_believed_less(ratios: list[float], off: float) -> None:
+    """The bound grows by what the double is off."""
+    even = [1.0] * len(ratios)
+    moved = [1.0 - off] * len(ratios)
+    assert judge("x", even, moved).bound == pytest.approx(off)
+    assert judge("x", ratios, moved).bound >= judge("x", ratios, even).bound + off - LEAST - 1e-9
+
+
+def test_both_rows_tell_of_the_noise() -> None:
+    """A quiet one beside one that is not is no quiet run."""
+    quiet, noisy = [1.0] * 7, [0.5, 0.7, 0.9, 1.0, 1.1, 1.4, 1.6]
+    bound = judge("x", quiet, quiet).bound
+    assert judge("x", noisy, noisy).bound > judge("x", noisy, quiet).bound > bound == LEAST
+    assert judge("x", noisy, quiet).bound == pytest.approx(judge("x", quiet, noisy).bound)
+
+
+def test_too_much_noise_is_no_good_news() -> None:
+    """What it cannot tell it does not say."""
+    noisy = [0.3, 0.5, 0.9, 1.0, 1.2, 2.0, 3.0]
+    verdict = judge("x", noisy, noisy)
+    assert verdict.bound >= UNCLEAR
+    assert (verdict.is_unclear, verdict.is_slower, verdict.is_faster) == (True, False, False)
+    assert "cannot tell (within this run's noise of" in verdict.sentence("y")
+
+
 @given(RATIOS, RATIOS, st.floats(0.1, 1.0))
-def test_a_run_that_tells_equals_apart_is_believed_less(
-    ratios: list[float], control: list[float], by: float
-) -> None:
-    """The bound grows with what the double is off; and a slower row is never called less slow."""
+def test_a_slower_row_is_never_called_less_slow(ratios: list[float], control: list[float], by: float) -> None:
+    """Whatever the noise."""
     verdict = judge("x", ratios, control)
     slower = judge("x", [each * by for each in ratios], control)
     assert slower.bound == pytest.approx(verdict.bound)
