@@ -118,6 +118,7 @@ class Mailbox:
         # Any thread puts what has its outcome into the box, by one call into C.
         self.put = self._letters.append
         self._rung, self._rung_at = False, 0.0  # see M2
+        self._looked_in_at = 0.0
         # On the loop's thread alone, while that is not closed: those that have not arrived, and the timer for their
         # deadlines.
         self._open: dict[Letter, None] = {}
@@ -143,7 +144,7 @@ class Mailbox:
         self._open.pop(letter, None)
 
     def _deliver(self) -> None:
-        self._rung = False
+        self._rung, self._looked_in_at = False, clock.now()
         letters, waiting = self._letters, self._open
         left = AT_ONCE_MAX
         try:
@@ -183,7 +184,7 @@ class Mailbox:
             self._look_by(min(now + BEAT_S, *(each.until for each in self._open)))
         else:
             self._looks_at = 0.0
-        if self._letters:  # M7
+        if self._letters and self._looked_in_at + _AGAIN_S < now:  # M7; else the rest is on its way
             self._deliver()
         if not is_told:
             self._give_up()
