@@ -96,7 +96,8 @@ class Background:
         """
         seat = self._seat
         ticket.line, ticket.seat, ticket.wake = self._writer.line, seat, seat.wake
-        self._runner.start()  # each time: the system may have had no thread left for it before
+        if not self._runner.runs:
+            self._runner.start()  # again, perhaps: the system may have had no thread left for it before
         self._writer.submit(ticket)
 
     def end(self, deadline: float) -> bool:

@@ -24,7 +24,11 @@ _AGAIN_S = 0.05  # between two tries to start the thread
 
 
 class Helper:
-    """One thread that calls a function each time it is woken, and at the moment that the function named last."""
+    """One thread that calls a function each time it is woken, and at the moment that the function named last.
+
+    Attributes:
+        runs: the thread has begun; its identifier comes a moment before it may be joined.
+    """
 
     def __init__(
         self,
@@ -45,7 +49,7 @@ class Helper:
         self._starting = threading.Lock()  # of bare threads only, which no interrupt reaches
         self._again_at = 0.0  # when `start` is to try again
         self._asked = False  # `start` was called
-        self._runs = False  # the thread has begun; its identifier comes a moment before it may be joined
+        self.runs = False
         self._begun = closed_lock()  # news of that
 
     def start(self) -> None:
@@ -95,13 +99,13 @@ class Helper:
         self.stop()
         if not self._asked or self.is_here():
             return True
-        if not self._runs:
+        if not self.runs:
             self.start()  # what was asked of it may wait for it; an interrupt may have come before its start
             if self._begun.acquire(timeout=clock.wait_s(deadline)):
                 wake_up(self._begun)  # for the next who waits
-        if self._runs:
+        if self.runs:
             self._thread.join(max(0.0, deadline - clock.now()))
-        return self._runs and not self._thread.is_alive()
+        return self.runs and not self._thread.is_alive()
 
     def _start(self) -> None:
         if self._starting.acquire(blocking=False):  # else another one is at it
@@ -117,7 +121,7 @@ class Helper:
                 self._starting.release()
 
     def _run(self) -> None:
-        self._runs = True
+        self.runs = True
         wake_up(self._begun)
         while self._wanted:
             until = self._work_safely()

@@ -20,7 +20,6 @@ from onewriter import clock
 from onewriter.config import Config
 from onewriter.database import Database
 from onewriter.errors import NestedRead, NestedWrite
-from onewriter.marks import is_mark_of_this_thread, mark_of_this_thread
 from onewriter.readers import Readers
 from onewriter.transaction import Transaction
 
@@ -254,8 +253,6 @@ class Desk:
         if box is None:
             self._drop_lost()
             box = self._boxes[loop] = Mailbox(loop)
-        elif not is_mark_of_this_thread(box.thread):
-            box.thread = mark_of_this_thread()
         return box
 
     def _drop_lost(self) -> None:

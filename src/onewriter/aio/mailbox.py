@@ -27,7 +27,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from onewriter import clock
-from onewriter.marks import mark_of_this_thread
+from onewriter.marks import is_mark_of_this_thread, mark_of_this_thread
 
 Asker = Callable[[], asyncio.Task[Any] | None]
 
@@ -103,17 +103,12 @@ AT_ONCE_MAX: Final = 128
 
 
 class Mailbox:
-    """The box of one loop.
-
-    Attributes:
-        loop: that one.
-        thread: what tells whether the thread that runs it lives, as far as it was seen to.
-    """
+    """The box of one loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Deliver to *loop*."""
         self.loop = loop
-        self.thread = mark_of_this_thread()
+        self._thread = mark_of_this_thread()  # of the one that runs the loop, as far as it was seen to
         self._letters: deque[Letter] = deque()  # put in by any thread, taken out on the loop's
         # Any thread puts what has its outcome into the box, by one call into C.
         self.put = self._letters.append
@@ -145,6 +140,10 @@ class Mailbox:
 
     def _deliver(self) -> None:
         self._rung, self._looked_in_at = False, clock.now()
+        if not is_mark_of_this_thread(
+            self._thread
+        ):  # here, where whoever enters a block hears that he has it
+            self._thread = mark_of_this_thread()
         letters, waiting = self._letters, self._open
         left = AT_ONCE_MAX
         try:
@@ -216,7 +215,7 @@ class Mailbox:
     def is_lost(self) -> bool:
         """Whether nobody runs the loop any more, and nobody will (M5)."""
         loop = self.loop
-        return loop.is_closed() or (self.thread() is None and not loop.is_running())
+        return loop.is_closed() or (self._thread() is None and not loop.is_running())
 
     def ring(self) -> None:
         """Have the loop look into the box soon (M2)."""

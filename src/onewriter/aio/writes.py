@@ -56,16 +56,18 @@ class AskedWrite(Letter, Ticket[Request]):
             return  # an interrupt of who told it may have had it told twice (`line`, L7)
         error = self.error
         try:
-            if not self.has_called:
+            if error is None and self.work.callbacks is not None and not self.has_called:
                 self.has_called = True
-                if error is None and self.work.callbacks is not None:
-                    self.work.committed(self._writer.path)
+                self.work.committed(self._writer.path)
         finally:
             self._settle(error)
             self.has_arrived, self.error = True, None  # no cycle through the traceback
 
     def _settle(self, error: BaseException | None) -> None:
-        settle(self.answer, self.value, error)
+        if error is not None:
+            settle(self.answer, None, error)
+        elif not self.answer.done():  # as `settle` does, which would be one call more for each write
+            self.answer.set_result(self.value)
 
     def be_lost(self) -> None:
         """Call what is to be called after the commit, on a thread of its own, unless it has arrived."""
