@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import threading
 import time
 from contextlib import suppress
@@ -280,7 +279,7 @@ class Contender:
 
     def arrive(self) -> None:
         """Tell those that are alone that they are not any more, and see whether anybody is there."""
-        self.words[NEWCOMER] = secrets.randbits(63) | 1
+        self.words[NEWCOMER] = int.from_bytes(os.urandom(8)) >> 1 | 1
         self._look()
 
     def _locker(self, byte: int, count: int = 1) -> int | None:

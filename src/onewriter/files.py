@@ -15,7 +15,6 @@ import _thread
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections import deque
 from collections.abc import Callable, Generator
@@ -288,7 +287,7 @@ def sync_file(path: Path) -> None:
 @contextlib.contextmanager
 def unfinished(target: Path, mode: int) -> Generator[Path]:
     """Yield an empty private file beside *target*, to be filled and given its name; nothing of it is left behind."""
-    path = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+    path = target.with_name(f".{target.name}.{os.urandom(6).hex()}.part")
     try:
         try:
             create(path, mode)

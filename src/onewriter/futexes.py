@@ -8,7 +8,7 @@ waits looks again from time to time in any case.
 from __future__ import annotations
 
 import mmap
-import platform
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def wake(address: int) -> None:
 @cache
 def _futex() -> Callable[[int, int, int, float], object] | None:
     """Return the call, or None where there is none."""
-    number = _NUMBERS.get(platform.machine())
+    number = _NUMBERS.get(os.uname().machine)
     if sys.platform != "linux" or sys.maxsize < 2**32 or number is None:
         return None
     try:

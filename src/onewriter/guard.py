@@ -13,12 +13,12 @@ A3  APSW caches compiled statements by their text and does not ask again. So the
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import Final
 
 import apsw
 
-_SECRET: Final = secrets.token_hex(8)
+_SECRET: Final = os.urandom(8).hex()
 SAVEPOINT: Final = f"onewriter_{_SECRET}"
 
 _ADVICE = {

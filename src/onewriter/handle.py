@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import random
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -191,7 +190,7 @@ class Handle:
         self.heard.add()
         if time.monotonic() >= self.busy_until:
             return False
-        time.sleep(_POLL_S * random.uniform(1, 3))  # noqa: S311 - so that starters do not march in step
+        time.sleep(_POLL_S * (1 + os.urandom(1)[0] / 128))  # so that starters do not march in step
         return True
 
     def locked_out(self, what: str = "") -> ReadTimeout | WriteTimeout:

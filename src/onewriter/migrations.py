@@ -12,7 +12,6 @@ M5  With ``rebuild`` foreign keys are off while it runs and are checked before i
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -68,6 +67,8 @@ class Migration:
         """Return the script's SHA-256 by its statements; None for a function, whose text cannot be compared."""
         if not isinstance(self.sql, str):
             return None
+        import hashlib  # noqa: PLC0415 - it loads OpenSSL, which a program without migrations need not
+
         digest = hashlib.sha256()
         for text, _line in statements.split(self.sql):
             digest.update(text.encode("utf-8", "surrogatepass"))
