@@ -105,10 +105,10 @@ def _keyed(initialise: Callable[..., None]) -> Callable[..., None]:
 
 
 def _noted(method: Callable[..., object], how: Touch) -> Callable[..., object]:
-    """Have each call of *method*, whose first argument names what it looks at, noted, and be a point."""
+    """Have each call of *method*, whose first argument names what it looks at, noted; one that decides is a point."""
 
     def call(self: object, name: str, *arguments: object) -> object:
-        note(self, name, how, is_point=True)
+        note(self, name, how, is_point=how is Touch.WRITE)
         return method(self, name, *arguments)
 
     return call
@@ -142,7 +142,7 @@ def faked() -> Generator[pytest.MonkeyPatch]:
             (tickets.Ticket, "started", Watched(default=False)),
             (line.Line, "holder", Arrival(None)),
             (futures.WriteFuture, "_told", Watched(default=False, is_point=True)),
-            (futures.WriteFuture, "_state", Watched(default="PENDING", is_point=True)),
+            (futures.WriteFuture, "_state", Watched(default="PENDING")),
             (_FakeSeat, "earliest", Watched(clock.NEVER, is_point=True)),
             (helpers.Helper, "_wanted", Watched(default=True, is_point=True)),
         ):
