@@ -87,7 +87,7 @@ def measure(plan: Plan, path: Path, progress: Progress) -> Results:
         Broken: a turn failed; what the others were is saved.
         KeyboardInterrupt: Ctrl-C; nothing is left running, and the turns that had ended are saved.
     """
-    if not any(True for _ in plan.turns()):
+    if next(plan.turns(), None) is None:
         raise ValueError("none of these contenders can do any of these loads")
     said, saved = io.StringIO(), plan.folder / "run.json"
     about = facts(plan.folder, plan.rounds, plan.seconds)

@@ -21,9 +21,8 @@ from bench.loads.base import LIMIT_S, Json, Load, Seen
 ROOT: Final = Path(__file__).resolve().parent.parent
 SETTLE_S: Final = 0.05  # from the word to its begin, so that all processes of a round have heard
 END_S: Final = 60.0
-ANSWER_S: Final = (
-    2 * LIMIT_S + 30
-)  # beside a round's own seconds: a worker gives its threads `LIMIT_S`, twice
+# For an answer, beside a round's own seconds: a worker gives its threads `LIMIT_S`, twice.
+ANSWER_S: Final = 2 * LIMIT_S + 30
 
 
 @dataclass(frozen=True, slots=True)

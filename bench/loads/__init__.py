@@ -78,7 +78,11 @@ def _loads() -> list[Load]:
         Load(name=f"rows-{label}", part="rows", threads=16, durability="normal", bytes=20, rows=number)
         for label, number in (("10k", 10_000), ("1m", 1_000_000), ("10m", 10_000_000))
     ]
-    costs = [Load(name=name, part=name.partition("-")[0]) for name in ("open", "import", USED)]
+    costs = [
+        Load(name="open", part="open"),
+        Load(name="import", part="import"),
+        Load(name=USED, part="import"),
+    ]
     return [*small, *uploads, *mixed, *reads, *batches, *tasks, *processes, *rows, *costs]
 
 

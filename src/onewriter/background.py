@@ -184,20 +184,14 @@ class Background:
         else:
             self._outcome(ticket, work)
 
-    def _outcome(self, ticket: Ticket[Request], work: Submitted) -> None:
-        error, ticket.error = ticket.error, None  # no cycle through the traceback
-        calls_back = work.future.settle(ticket.value, error, may_wait=False)
+    def _outcome(self, ticket: Ticket[Request], work: Submitted, *, may_wait: bool = False) -> None:
+        calls_back = work.future.settle(ticket.value, ticket.error, may_wait=may_wait)
+        if calls_back is None:  # not here, where the role may be
+            apart("outcomes", partial(self._outcome, ticket, work, may_wait=True))
+            return
+        ticket.error = None  # no cycle through the traceback
         if calls_back:
             self.later(work.future.call_back)
-        elif calls_back is None:
-            # Not here, where the role may be.
-            apart("outcomes", self._outcome_with_waiters, work.future, ticket.value, error)
-
-    def _outcome_with_waiters(
-        self, future: WriteFuture[Any], value: object, error: BaseException | None
-    ) -> None:
-        if future.settle(value, error, may_wait=True):
-            self.later(future.call_back)
 
     def _leave(self) -> None:
         """End the second thread: the first, whose last words these are, has ended."""
@@ -210,8 +204,7 @@ class Background:
             work.committed(self._writer.path)
         finally:
             if self._untold.pop(ticket, None) is not None:
-                error, ticket.error = ticket.error, None  # no cycle through the traceback
-                work.future.settle(ticket.value, error, may_wait=True)
+                self._outcome(ticket, work, may_wait=True)
             work.future.call_back()
 
     def _tell_untold(self) -> None:

@@ -46,7 +46,7 @@ class Desk:
         self._path = database.path
         self._readers: Readers = self._inside.readers
         self._boxes: dict[asyncio.AbstractEventLoop, Mailbox] = {}
-        self._reading: dict[Session[Any], Asker] = {}  # what is open, and whose
+        self._reading: dict[Asker, None] = {}  # whose reads are open, each under a key of its own
         self.crew = Crew(f"read-{database.path.name}", self._config.readers_max)
         self._inside.has_staff(self.crew)
         self._inside.has_staff(self)
@@ -78,11 +78,7 @@ class Desk:
         asked = work.asked = HeldWrite(session, work, timeout_s, writer, box)
         task = asyncio.current_task(box.loop)
         asked.asker = _weakly(task)  # an open transaction does not keep its task
-        tasks, key = (
-            self._presence.tasks,
-            partial(asked.asker),
-        )  # one of its own: a task has one after another
-        session.at_begin, session.at_end = partial(tasks.setdefault, key), partial(tasks.pop, key, None)  # D3
+        _note(session, self._presence.tasks, asked.asker)
         return session, asked
 
     def ask(self, asked: AskedWrite | Job) -> None:
@@ -158,10 +154,8 @@ class Desk:
         box, task, until = self._for_reading(timeout_s)
         session: Session[S] = Session(box, what, self._inside.check_own, breaks=True)
         job = OpenRead(session, open_, until, box, lambda since: self._late(since, sql))
-        asker = job.asker = _weakly(task)
-        # Whose, for `NestedRead`. No bound method of the session, which would keep it.
-        session.at_begin = partial(self._reading.setdefault, session, asker)
-        session.at_end = partial(self._reading.pop, session, None)
+        job.asker = _weakly(task)
+        _note(session, self._reading, job.asker)
         return session, job
 
     def _late(self, since: float, sql: str) -> BaseException | None:
@@ -201,7 +195,7 @@ class Desk:
 
     def _count(self, task: asyncio.Task[Any]) -> int:
         """Return how many reads *task* has open."""
-        return list(self._reading.values()).count(weakref.ref(task)) if self._reading else 0
+        return sum(each() is task for each in list(self._reading))
 
     # --- the file, and its end
 
@@ -260,6 +254,12 @@ class Desk:
         for box in [each for each in list(self._boxes.values()) if each.is_lost]:
             self._boxes.pop(box.loop, None)
             box.lose()
+
+
+def _note(session: Session[Any], opened: dict[Asker, None], asker: Asker) -> None:
+    """Have *asker* stand in *opened* from the beginning of *session* to its end (D3)."""
+    key = partial(asker)  # one of its own, since a task has several at once, and one after another
+    session.at_begin, session.at_end = partial(opened.setdefault, key), partial(opened.pop, key, None)
 
 
 def _weakly(task: asyncio.Task[Any] | None) -> Asker:

@@ -140,9 +140,8 @@ class Mailbox:
 
     def _deliver(self) -> None:
         self._rung, self._looked_in_at = False, clock.now()
-        if not is_mark_of_this_thread(
-            self._thread
-        ):  # here, where whoever enters a block hears that he has it
+        # Here, where whoever enters a block hears that he has it.
+        if not is_mark_of_this_thread(self._thread):
             self._thread = mark_of_this_thread()
         letters, waiting = self._letters, self._open
         left = AT_ONCE_MAX

@@ -17,7 +17,7 @@ S6  A signal handler that raises may strike the loop's thread at any step. `aban
 
 States, all on the loop's thread but for the last, which any may ask for:
 
-    ASKED ──`opened`──> OPEN      the thread has it
+    ASKED ──`at_begin`──> OPEN    the thread has it
     ASKED ──`ended`──> OVER       it never came to be: a time-out, a refusal
     OPEN ──leave──> LEFT          the block's end: no further calls
     OPEN, LEFT ──`ended`──> OVER  committed, rolled back, or ended by the thread
@@ -119,7 +119,7 @@ class _Opened(Letter):
 
     def arrive(self) -> None:
         if not (self._letter.answer.done() or self._letter.dropped):  # its task may have left meanwhile
-            self._session.opened()
+            self._session.at_begin()
             self._letter.answer.set_result(None)
 
 
@@ -264,10 +264,6 @@ class Session(Generic[S]):
                 call.dropped = call.broken = True  # S4
         self._calls.put(None)
         await self._outcome
-
-    def opened(self) -> None:
-        """Take note that the thread has it open."""
-        self.at_begin()
 
     def ended(self, error: BaseException | None) -> None:
         """Take note that the thread has ended it, with *error*."""
