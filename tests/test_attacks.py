@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import threading
@@ -19,7 +18,6 @@ import pytest
 
 import onewriter
 from onewriter import (
-    SQL,
     Config,
     Database,
     DatabaseClosed,
@@ -31,14 +29,13 @@ from onewriter import (
     ProgrammingError,
     StatementTimeout,
     Transaction,
-    TransactionEnded,
     WriteTimeout,
     presence,
 )
 from tests.support.children import child, forked
 from tests.support.databases import PATIENT, Held, names, open_items
 from tests.support.sick_vfs import SickVFS
-from tests.support.steps import Call, Steps, wait_until
+from tests.support.steps import Call, Steps, outcome, wait_until
 from tests.support.stranger import Stranger
 
 UNNAMED = "INSERT INTO item (name) VALUES (NULL)"
@@ -54,17 +51,6 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 def _insert(db: Database, name: str) -> Call[object]:
     return Call(lambda: db.execute(NAMED, (name,)), name)
-
-
-def _outcome(call: Call[object]) -> BaseException | None:
-    """Return what *call* raised, None where it succeeded; fail where it hangs."""
-    try:
-        call.result()
-    except AssertionError:
-        raise
-    except BaseException as error:  # noqa: BLE001 - what was asked for
-        return error
-    return None
 
 
 # --- the limit of a statement's time, which the library's own statements must not meet
@@ -138,7 +124,7 @@ def test_a_commit_that_raises_anything_leaves_nobody_waiting(tmp_path: Path, tim
         held.wait_for(4)
         left[0] = times
         held.let_go()
-        done = [name for name, call in calls.items() if _outcome(call) is None]
+        done = [name for name, call in calls.items() if outcome(call) is None]
         left[0] = 0
         db.execute(NAMED, ("next",))
         assert names(db) == [*done, "next"]
@@ -162,9 +148,9 @@ def test_a_failure_of_the_library_s_holder_tells_whom_it_serves(tmp_path: Path) 
 
         connection.begin_write = fails_once  # type: ignore[method-assign]
         held.let_go()
-        _outcome(held.call)
+        outcome(held.call)
         for call in calls:
-            _outcome(call)
+            outcome(call)
         db.execute(NAMED, ("next",))
         assert names(db)[-1] == "next"
 
@@ -333,7 +319,7 @@ def test_a_lost_batch_waits_for_a_stranger_once_and_together(tmp_path: Path) -> 
         told: list[float] = []
 
         def watch(call: Call[object]) -> BaseException | None:
-            error = _outcome(call)
+            error = outcome(call)
             told.append(time.monotonic())
             return error
 
@@ -590,8 +576,8 @@ def test_a_checkpoint_that_fails_is_no_failure_of_the_commit(tmp_path: Path, sic
             held.wait_for(1)
             sick.rule = _fails("sync", "db", apsw.IOError)
             held.let_go()
-            assert _outcome(held.call) is None
-            assert _outcome(call) is None
+            assert outcome(held.call) is None
+            assert outcome(call) is None
             sick.rule = None
         assert db.query_value("SELECT count(*) FROM big", into=int) == 30
         assert db.stats().reruns == 0
@@ -616,7 +602,7 @@ def test_a_failing_log_keeps_every_word_given(
                     held.wait_for(len(calls) - 1)
                 sick.rule = _fails(what, "wal", error, after=after, times=times)
                 held.let_go()
-                errors = {name: _outcome(call) for name, call in calls.items()}
+                errors = {name: outcome(call) for name, call in calls.items()}
                 sick.rule = None
                 for there in (names(db), _after_a_crash(db, folder / "crash")):
                     for name, failure in errors.items():
@@ -629,132 +615,6 @@ def test_a_failing_log_keeps_every_word_given(
                 db.execute(NAMED, ("later",))
                 assert names(db)[-1] == "later"
     assert "NoneType" in logged
-
-
-# --- many requests of every kind, by an oracle
-
-_RUNAWAY = SQL("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0")
-_INNOCENT = ("statement", "many", "function", "alone", "block", "slow read", "first only")
-_GUILTY = (
-    "or rollback",
-    "unique",
-    "deferred key",
-    "pragma deferred key",
-    "raises",
-    "block raises",
-    "rows raise",
-    "alone rolls back",
-    "swallows rollback",
-    "swallows time-out",
-    "second run raises",
-)
-
-
-class _Request:
-    """One request of a kind, under a name that is in the file once if it succeeds."""
-
-    def __init__(self, db: Database, kind: str, name: str) -> None:
-        self.db, self.kind, self.name = db, kind, name
-        self.runs = 0
-        self.call: Call[object] = Call(self._ask, f"{name} {kind}")
-
-    def _ask(self) -> object:
-        name, db = self.name, self.db
-        match self.kind:
-            case "statement":
-                return db.execute(NAMED, (name,))
-            case "many":
-                return db.execute_many(NAMED, [(name,)])
-            case "or rollback":
-                return db.execute("INSERT OR ROLLBACK INTO item (id, name) VALUES (1, ?)", (name,))
-            case "unique":
-                return db.execute("INSERT INTO item (id, name) VALUES (1, ?)", (name,))
-            case "deferred key":
-                return db.execute("INSERT INTO part (item, later) VALUES (1, 999)")
-            case "block" | "block raises":
-                with db.transaction() as tx:
-                    self._work(tx)
-                return None
-            case _:
-                return db.write(self._work, alone=self.kind.startswith("alone"))
-
-    def _work(self, tx: Transaction) -> None:
-        self.runs += 1
-        tx.execute(NAMED, (self.name,))
-        match self.kind:
-            case "raises" | "block raises":
-                raise LookupError(self.name)
-            case "pragma deferred key":
-                tx.execute("PRAGMA defer_foreign_keys = ON")
-                tx.execute("INSERT INTO part (item) VALUES (999)")
-            case "rows raise":
-                tx.execute_many(NAMED, self._raising_rows())
-            case "slow read":
-                with suppress(StatementTimeout):
-                    tx.query(_RUNAWAY)
-            case "swallows time-out":
-                with suppress(StatementTimeout):
-                    tx.execute(SQL(f"INSERT INTO item (name) {_RUNAWAY}"))
-            case _:
-                self._may_roll_back(tx)
-
-    def _may_roll_back(self, tx: Transaction) -> None:
-        match self.kind:
-            case "alone rolls back":
-                self._roll_back(tx)
-            case "swallows rollback":
-                with suppress(IntegrityError):
-                    self._roll_back(tx)
-                with pytest.raises(TransactionEnded):
-                    tx.execute(NAMED, (f"stray {self.name}",))
-            case "first only" | "second run raises" if self.runs == 1:
-                self._roll_back(tx)
-            case "second run raises":
-                raise LookupError(self.name)
-            case _:
-                pass
-
-    def _raising_rows(self) -> Iterator[tuple[str]]:
-        yield (f"row {self.name}",)
-        raise LookupError(self.name)
-
-    def _roll_back(self, tx: Transaction) -> None:
-        tx.execute("INSERT OR ROLLBACK INTO item (id, name) VALUES (1, ?)", (self.name,))
-
-
-def test_only_the_guilty_fail_whatever_shares_a_commit(tmp_path: Path, seed: int) -> None:
-    """Requests of all kinds in random batches: each ends as if alone, in order, run no more often than it may."""
-    drawn = random.Random(seed)
-    for number in range(30):
-        config = Config(
-            batch_s=60.0,
-            lead_s=drawn.choice((0.0, 60.0)),
-            batch_max=drawn.choice((2, 3, 256)),
-            statement_timeout_s=0.08,
-        )
-        with open_items(tmp_path / str(number), config) as db:
-            held = Held(db)
-            requests: list[_Request] = []
-            for index in range(drawn.randint(2, 7)):
-                requests.append(_Request(db, drawn.choice(_INNOCENT + _GUILTY), f"r{index}"))
-                held.wait_for(index + 1)
-            held.let_go()
-            held.call.result()
-            expected = ["held"]
-            for request in requests:
-                error = _outcome(request.call)
-                what = f"{request.kind}: {error!r} in {[each.kind for each in requests]}"
-                if request.kind in _GUILTY:
-                    assert error is not None, what
-                elif (
-                    request.kind != "first only" or request.runs == 2
-                ):  # in the first place it is told at once
-                    assert error is None, what
-                assert request.runs <= (1 if request.kind.startswith(("alone", "block")) else 2), what
-                if error is None:
-                    expected.append(request.name)
-            assert names(db) == expected, [each.kind for each in requests]
-            assert db.query("SELECT * FROM part") == []
 
 
 class _Hostile(Exception):

@@ -84,6 +84,17 @@ class Call(Generic[T_co]):
         raise AssertionError(f"no error, but {value!r}")
 
 
+def outcome(call: Call[object]) -> BaseException | None:
+    """Return what *call* raised, None where it succeeded; fail where it hangs."""
+    try:
+        call.result()
+    except AssertionError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - what was asked for
+        return error
+    return None
+
+
 def calls(function: Callable[[int], T], number: int) -> list[Call[T]]:
     """Call *function* with 0, 1, 2 ... on *number* threads at once."""
     return [Call(partial(function, index), f"call-{index}") for index in range(number)]
