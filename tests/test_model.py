@@ -26,9 +26,9 @@ from hypothesis.stateful import (
 
 import onewriter
 from onewriter import Config, ReadTransaction, WriteTimeout
+from tests.support.asked import Asked
 from tests.support.asking import (
     AfterCommit,
-    Asked,
     Door,
     Look,
     Many,
