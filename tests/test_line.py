@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from onewriter import clock
-from onewriter.line import LATE_MAX, Closed, Line, Step, TimedOut
+from onewriter.line import Closed, Line, Step, TimedOut
+from onewriter.places import LATE_MAX
 from onewriter.tickets import Seat, State, Ticket
 from tests.support.steps import Call, calls, wait_until
 

@@ -31,7 +31,7 @@ from .futures import WriteFuture
 from .helpers import Helper, apart
 from .presence import Presence
 from .requests import Function, Request
-from .tickets import Box, Seat, Ticket
+from .tickets import Seat, Ticket
 from .transaction import Transaction
 from .writer import Writer
 
@@ -94,8 +94,8 @@ class Background:
         Raises:
             QueueFull, DatabaseClosed: nothing ran, and nothing will.
         """
-        seat = self._seat
-        ticket.line, ticket.seat, ticket.wake = self._writer.line, seat, seat.wake
+        ticket.seat = seat = self._seat
+        ticket.wake = seat.wake
         if not self._runner.runs:
             self._runner.start()  # again, perhaps: the system may have had no thread left for it before
         self._writer.submit(ticket)
@@ -158,20 +158,18 @@ class Background:
         return self._seat.earliest
 
     def _tell_all(self) -> None:
-        told, boxes, last = self._seat.told, set[Box](), None
+        told, boxes = self._seat.told, self._seat.boxes
         with suppress(IndexError):  # another thread may take the last one
             while told:
                 ticket = told.popleft()
-                box = ticket.box
-                if box is None:
+                if ticket.box is None:
                     self._tell(ticket)
-                    continue
-                box.put(ticket)
-                if box is not last:
-                    boxes.add(box)
-                    last = box
-        for box in boxes:
-            box.ring()  # G6
+                else:
+                    ticket.box.put(ticket)
+                    boxes[ticket.box] = None
+        with suppress(KeyError):  # as above
+            while boxes:
+                boxes.popitem()[0].ring()  # G6
 
     def _tell(self, ticket: Ticket[Request]) -> None:
         work = ticket.work

@@ -45,10 +45,12 @@ from .parameters import Params, check_named, check_row, count_mismatch, misfit, 
 from .results import Result
 from .rows import Plain, Row, row_class
 from .samples import Tally
-from .translate import is_known, translate
+from .translate import broken_foreign_key, is_known, translate
 from .values import check_params
 
 T = TypeVar("T")
+_DEFERRED_FKS: Final = apsw.SQLITE_DBSTATUS_DEFERRED_FKS
+_new_result = tuple.__new__  # as `Result` does by a function in Python
 _UNDEFER: Final = own("PRAGMA defer_foreign_keys = OFF")
 _BREAKING: Final = frozenset({OperationalError, DiskError, CorruptDatabase, NotADatabase, CannotOpen})
 _SEE_SCHEMA: Final = own(
@@ -114,7 +116,7 @@ class Executor(Handle):
         https://sqlite.org/c3ref/c_dbstatus_options.html#sqlitedbstatusdeferredfks
         """
         self.stop_at = clock.NEVER  # an interrupt may have left it
-        sound = self._apsw.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0] == 0
+        sound = self._apsw.status(_DEFERRED_FKS)[0] == 0
         if self._guard.deferred:
             # It survives a ROLLBACK TO, and takes the broken keys that it had put off with it.
             self._own(_UNDEFER)
@@ -199,6 +201,31 @@ class Executor(Handle):
         # SQLite leaves the count of an earlier statement standing where this one changes nothing.
         changes = self._apsw.changes() if self._apsw.total_changes() != before else 0
         return Result(rows, changes, self._apsw.last_insert_rowid())
+
+    def statement(self, sql: str, params: Params, now: float) -> Result:
+        """Run a request that is one statement, which begins *now*; whoever calls sets ``stop_at`` back.
+
+        As `start_request`, `execute` and `end_request` do, but for what only a function can leave behind.
+        """
+        database = self._apsw
+        database.set_last_insert_rowid(0)
+        self._guard.trusted = False
+        if sql not in self._checked or converters.wary or not isinstance(params, tuple):
+            params = self._check(sql, params)
+        before = database.total_changes()
+        self.stop_at = now + self._statement_timeout_s
+        self.unended = True
+        try:
+            cursor = self._cursor.execute(sql, params)
+            first: Plain | None = cursor.fetchone()
+            rows: list[Row] = [] if first is None else self._rest(sql, cursor, first)
+            self.unended = False
+        except BaseException as error:  # noqa: BLE001 - told apart there
+            self._fail(error, sql, params)
+        changes = database.changes() if database.total_changes() != before else 0
+        if (database.status(_DEFERRED_FKS)[0] or self._guard.deferred) and not self.end_request():
+            raise broken_foreign_key()
+        return _new_result(Result, (rows, changes, database.last_insert_rowid()))
 
     def execute_many(self, sql: str, many: Iterable[Params]) -> Result:
         """Run one statement once for each of *many*; rows that it returns are collected in their order."""

@@ -13,7 +13,7 @@ L6  At most ``pending_max`` tickets wait in line. Who has a thread to wait with,
 L7  An interrupt (Ctrl-C, a signal handler that raises) may end any of these methods after any of its steps, and
     leave the lock held. `rescue`, on another thread, then finds a line that is whole, or makes it so.
 
-The states of a ticket, and which method makes each transition, stand in `tickets`.
+The states of a ticket, and which method makes each transition, stand in `tickets`; how who waits is kept, in `places`.
 
 The one step by which the role changes hands is the store into ``holder`` (L7): whoever waits and finds its ticket there
 leads, whatever the ticket's state. A ticket in line whose state is none of WAITS and OUTSIDE is on its way out. So each
@@ -31,17 +31,16 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from itertools import chain, islice
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
 
 from . import clock
 from .locks import closed_lock, is_mine, let_go, wake_up
+from .places import Places
 from .tickets import Seat, State, Ticket, tell
 
 W = TypeVar("W")
-LATE_MAX: Final = 128  # are taken out at a time
 
 
 class Step(enum.Enum):
@@ -69,7 +68,7 @@ class TimedOut(Exception):
     """The ticket's deadline passed while it waited; it has left."""
 
 
-class Line(Generic[W]):
+class Line(Places[W]):
     """First come, first served."""
 
     def __init__(self, pending_max: int, on_free: Callable[[], object] = int) -> None:
@@ -77,25 +76,10 @@ class Line(Generic[W]):
 
         *on_free* is called by the holder before `advance` makes the role free, perhaps twice (L7); it takes no lock.
         """
-        self._on_free, self._pending_max = on_free, pending_max
-        # Re-entrant for one use only: `let_go` can release what an interrupt has left held, and nothing else.
-        self._lock = threading.RLock()
-        # Guarded by _lock, which is never held while work is done, a wait is waited or an outcome is used. Anybody may
-        # look at the holder and at the lengths for a moment's truth.
-        self._waiting: OrderedDict[Ticket[W], None] = OrderedDict()
-        self._outside: OrderedDict[Ticket[W], None] = OrderedDict()
-        self._closed = False
+        super().__init__(pending_max)
+        self._on_free = on_free
+        self._closed = False  # guarded by the lock of the places, as they are
         self.ended = False  # the holder has it for good
-        self.holder: Ticket[W] | None = None
-
-    def __len__(self) -> int:
-        """Return how many wait in line."""
-        return len(self._waiting)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nobody waits at this moment."""
-        return not self._waiting
 
     def take(self, ticket: Ticket[W]) -> bool:
         """Give *ticket* the role if it is free."""
@@ -175,13 +159,6 @@ class Line(Generic[W]):
             if not woken and timeout == patience_s:
                 return state
 
-    def leave(self, ticket: Ticket[W]) -> bool:
-        """Take *ticket* out of the line if it can be (L4); return whether nothing of it has run or will run."""
-        with self._lock:
-            if self._may_leave(ticket):
-                self._take_out(ticket)
-            return ticket.state is _LEFT
-
     def advance(self, *, is_open: bool, serves_until: float) -> Ticket[W] | Step:
         """Tell the holder what is next; for the holder of the role only.
 
@@ -219,6 +196,32 @@ class Line(Generic[W]):
             self.holder = None  # L5
             return _HANDED
 
+    def streak(self, serves_until: float, most: int) -> Iterator[Ticket[W]]:
+        """Take those at the head of the line, each when it is asked for; for the holder of the role only.
+
+        They are what `advance` would take: whoever holds the role is the only one to put anybody before them (L2). Up
+        to the moment that one is asked for it waits, and may leave (L4). Ends after *most* of them, before one that
+        wants to be alone or whose work is its own thread's, and where one has left; what is next `advance` tells.
+        """
+        lock, waiting, now = self._lock, self._waiting, clock.now
+        with lock:
+            ahead = list(islice(waiting, most))
+            seat = self.holder.seat if self.holder is not None else None
+        for ticket in ahead:
+            if ticket.alone:
+                return
+            if ticket.seat is None:
+                if not ticket.portable or now() >= serves_until:
+                    return
+            elif ticket.seat is not seat:
+                return
+            with lock:
+                if ticket.state is not _WAITS:
+                    return
+                ticket.state = _TAKEN
+                del waiting[ticket]
+            yield ticket
+
     def give(self, ticket: Ticket[W]) -> bool:
         """Give the role to the thread of *ticket*, which was taken; for the holder of the role only (L1).
 
@@ -250,28 +253,25 @@ class Line(Generic[W]):
     def finish(self, tickets: Iterable[Ticket[W]]) -> None:
         """Tell each of *tickets* its outcome, in order; for the holder of the role only (L3)."""
         with self._lock:
+            last: Seat[W] | None = None
             for ticket in tickets:
-                if ticket.seat is not None and ticket.state is not _DONE:
-                    ticket.seat.told.append(ticket)
-                tell(ticket, _DONE)  # a second time too: an interrupt may have struck before it (L7)
-
-    def put_back(self, tickets: Iterable[Ticket[W]], deadline: float, *, alone: bool = True) -> None:
-        """Put *tickets* before all others, in their order, each *alone* from now on; for the holder of the role only.
-
-        They cannot leave any more; *deadline* is for what they may have to wait for with the role. One whose thread is
-        gone is done with.
-        """
-        with self._lock:
-            for ticket in reversed(list(tickets)):
-                if ticket.given_up:
-                    ticket.state = _DONE
+                seat = ticket.seat
+                if seat is None:
+                    tell(ticket, _DONE)  # a second time too: an interrupt may have struck before it (L7)
                     continue
-                ticket.deadline = deadline
-                ticket.alone = ticket.alone or alone
-                ticket.started = True
-                self._waiting[ticket] = None
-                self._waiting.move_to_end(ticket, last=False)
-                ticket.state = _WAITS
+                if ticket.state is not _DONE:
+                    box = ticket.box
+                    if box is None:
+                        seat.told.append(ticket)
+                    else:
+                        box.put(ticket)
+                        seat.boxes[box] = None
+                    ticket.state = _DONE
+                if seat is not last and last is not None:
+                    wake_up(last.wake)
+                last = seat
+            if last is not None:
+                wake_up(last.wake)
 
     def close(self, ticket: Ticket[W]) -> bool:
         """Let nobody enter any more; True: the role was free, and is the ticket's for good; else its holder ends it."""
@@ -280,40 +280,6 @@ class Line(Generic[W]):
             if self.holder is None:
                 self.ended, self.holder = True, ticket
             return self.holder is ticket
-
-    def refuse(self, error: Callable[[], BaseException]) -> None:
-        """Give every ticket that waits and was never started an *error* of its own as its outcome."""
-        left: list[Ticket[W]] | None = None
-        while left is None or left:  # some at a time, so that others come to the lock in between
-            with self._lock:
-                left = list(islice(filter(self._may_leave, chain(self._waiting, self._outside)), LATE_MAX))
-                for ticket in left:
-                    ticket.error = error()
-                    self._take_out(ticket, _DONE)
-
-    def expire(self, seat: Seat[W]) -> list[Ticket[W]]:
-        """Take out and return late tickets of *seat*; note when to ask again: at once where there are many of them."""
-        late, earliest, now = list[Ticket[W]](), clock.NEVER, clock.now()
-        with self._lock:
-            for ticket in chain(self._waiting, self._outside):
-                if ticket.seat is not seat or not self._may_leave(ticket):
-                    continue
-                if ticket.deadline > now:
-                    earliest = min(earliest, ticket.deadline)
-                elif len(late) < LATE_MAX:
-                    late.append(ticket)
-                else:
-                    earliest = now
-                    break
-            for ticket in late:
-                self._take_out(ticket)
-            seat.earliest = earliest
-            return late
-
-    def tickets(self) -> list[Ticket[W]]:
-        """Return those that wait, in order, and the holder; without the lock, for a forked child."""
-        waiting = [*self._waiting, *self._outside]
-        return waiting if self.holder is None or self.holder in waiting else [self.holder, *waiting]
 
     # --- after an interrupt (L7)
 
@@ -368,32 +334,3 @@ class Line(Generic[W]):
         self._waiting.pop(ticket, None)
         self._outside.pop(ticket, None)
         return ticket
-
-    def _may_leave(self, ticket: Ticket[W]) -> bool:
-        waits = ticket.state is _WAITS or ticket.state is _OUTSIDE
-        return waits and not ticket.started and self.holder is not ticket
-
-    def _take_out(self, ticket: Ticket[W], state: State = _LEFT) -> None:
-        if state is _DONE and ticket.seat is not None:
-            ticket.seat.told.append(ticket)
-        tell(ticket, state)
-        self._waiting.pop(ticket, None)
-        self._outside.pop(ticket, None)
-
-    def _is_in_line(self, head: Ticket[W]) -> bool:
-        """Make good what an interrupt of who brought *head* in or took it out has left; return whether it waits."""
-        if head.state is _OUTSIDE:
-            return True
-        del self._waiting[head]
-        if self._outside:
-            self._let_in()
-        return False
-
-    def _let_in(self) -> None:
-        """Let those outside in, as far as there is room; in both for a moment, so that an interrupt loses none."""
-        while self._outside and len(self._waiting) < self._pending_max:
-            ticket = next(iter(self._outside))
-            if ticket.state is _OUTSIDE:
-                self._waiting[ticket] = None
-                ticket.state = _WAITS
-            del self._outside[ticket]

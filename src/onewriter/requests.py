@@ -25,12 +25,18 @@ class Request(Protocol):
     Attributes:
         lasts: it may keep the transaction for long: other processes are to see who has the turn.
         text: the statement, where it is nothing but that.
+        params: its parameters, where it is run once, for them.
     """
 
     lasts: bool
 
     @property
     def text(self) -> str | None:
+        """See above."""
+        ...
+
+    @property
+    def params(self) -> Params | None:
         """See above."""
         ...
 
@@ -70,19 +76,20 @@ class _Data:
 class Statement(_Data):
     """One statement with its parameters."""
 
-    __slots__ = ("_params", "text")
+    __slots__ = ("params", "text")
     text: str
+    params: Params
 
     def __init__(self, sql: str, params: Params) -> None:
         """Take *sql* and *params*, which another thread may come to run."""
         kind = type(params)
         self.text = sql if type(sql) is str else plain(sql)
         # Looked at here and not by a call: this is the road of every statement.
-        self._params = params if kind is tuple and BINDABLE.issuperset(map(type, params)) else freeze(params)
+        self.params = params if kind is tuple and BINDABLE.issuperset(map(type, params)) else freeze(params)
 
     def run(self, connection: Connection) -> object:
         """Return its `Result`."""
-        return connection.execute(self.text, self._params)
+        return connection.execute(self.text, self.params)
 
 
 class ManyStatements(_Data):
@@ -90,6 +97,7 @@ class ManyStatements(_Data):
 
     __slots__ = ("_rows", "text")
     text: str
+    params = None
 
     def __init__(self, sql: str, rows: Iterable[Params]) -> None:
         """Copy *rows*: they may be read by another thread, later."""
@@ -106,7 +114,7 @@ class Idle:
 
     callbacks = None
     lasts = False
-    text = None
+    text = params = None
 
     def begin(self) -> bool:
         """Return True: only what was submitted can be cancelled."""
@@ -126,7 +134,7 @@ class Function:
 
     __slots__ = ("_work", "callbacks")
     lasts = False
-    text = None
+    text = params = None
 
     def __init__(self, work: Callable[[Transaction], object]) -> None:
         """Take *work*, which may be run a second time."""

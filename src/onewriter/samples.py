@@ -39,7 +39,14 @@ class Samples:
     def add(self, seconds: float) -> None:
         """Count one more."""
         self.count_none(seconds)
-        self._longest = max(self._longest, seconds)
+        if seconds > self._longest:  # noqa: PLR1730 - `max` is a call more for each write
+            self._longest = seconds
+
+    def add_all(self, many: list[float]) -> None:
+        """Count each of *many*."""
+        if many:
+            self._last.extend(many)
+            self._longest = max(self._longest, *many)
 
     def spread(self) -> Spread:
         """Return what they say; zeros where there are none."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import files, presence
-from .batch import NOTHING_WRITTEN
+from .counts import NOTHING_WRITTEN
 from .readers import Readers
 from .samples import Spread, Tally
 from .writer import Writer
@@ -52,7 +52,7 @@ class Stats:
 
 def gather(writer: Writer | None, readers: Readers, heard: Tally, path: Path, key: tuple[int, int]) -> Stats:
     """Put together what the parts tell of the file *key*, opened at *path*; a read-only database has no *writer*."""
-    written = writer.batch.stats() if writer else NOTHING_WRITTEN
+    written = writer.batch.counts.now() if writer else NOTHING_WRITTEN
     reading = readers.stats()
     return Stats(
         pending=len(writer.line) if writer else 0,

@@ -7,7 +7,7 @@ States of a ticket, and who makes each transition (methods of `line.Line`, under
     NEW ──enter──> OUTSIDE             and the line is full (L6)
     OUTSIDE ──advance──> WAITS         there is room again
     LEADS ──joined──> TAKEN            the holder's own work is done but not committed; whoever holds the role ends it
-    WAITS ──advance──> TAKEN           the holder will do its work: it is portable, or both have one seat
+    WAITS ──advance, streak──> TAKEN   the holder will do its work: it is portable, or both have one seat
     WAITS ──advance──> LEADS           the holder gives the role to the ticket's own thread, and has it no more
     TAKEN ──give──> LEADS              the holder will not do its work after all, and has the role no more
     WAITS ──_look, lead──> LEADS       the holder gave it the role, and was interrupted before it could say so (L7)
@@ -19,7 +19,7 @@ States of a ticket, and who makes each transition (methods of `line.Line`, under
     TAKEN, LEADS ──put_back──> WAITS   the holder could not end it: first in line again, now ``alone``, ``started``
 
 A *seat* is a thread that waits for many tickets, which have no thread of their own. Its tickets share its ``wake``;
-those that are DONE are put on its ``told``.
+those that are DONE are put into their ``box``, which the seat is to ring, or on its ``told``.
 """
 
 from __future__ import annotations
@@ -57,15 +57,17 @@ class Seat(Generic[W]):
     Attributes:
         wake: released when a ticket of the seat leads, or is done; locked while there is no news.
         told: the tickets that are done and that the seat has not looked at yet.
+        boxes: those that have been given tickets, and that the seat has not rung yet.
         earliest: no ticket of the seat in line has an earlier deadline; under the line's lock.
     """
 
-    __slots__ = ("earliest", "told", "wake")
+    __slots__ = ("boxes", "earliest", "told", "wake")
 
     def __init__(self) -> None:
         """Begin with no news."""
         self.wake = closed_lock()
         self.told: deque[Ticket[W]] = deque()  # appended under the line's lock, taken from by the seat
+        self.boxes: dict[Box, None] = {}  # as told
         self.earliest = clock.NEVER
 
 

@@ -133,3 +133,14 @@ def _with_sql(message: str, sql: str | None) -> str:
         return message
     text = " ".join(sql.split())
     return f"{message} (in: {text if len(text) <= _SHOWN_MAX else text[:_SHOWN_MAX] + '...'})"
+
+
+def broken_foreign_key() -> IntegrityError:
+    """Return the error for a deferred foreign key that is still broken when its request ends."""
+    return IntegrityError(
+        "FOREIGN KEY constraint failed: a deferred one, found when the request ended",
+        kind="foreign_key",
+        ran="rolled_back",
+        code="SQLITE_CONSTRAINT",
+        extended_code="SQLITE_CONSTRAINT_FOREIGNKEY",
+    )

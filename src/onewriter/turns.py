@@ -87,7 +87,7 @@ class Turn(Gated):
             if not writer.enter(ticket) and not writer.wait(ticket):
                 fail(ticket)  # it was refused
             self.since = clock.now()
-            writer.batch.note_wait(self.since - ticket.entered_at)
+            writer.batch.counts.waits.add(self.since - ticket.entered_at)
             # Who is late from now on waits for this turn, unless it waits for the lock itself.
             writer.connection.waits_for_lock = False
             forgotten = writer.forgotten = _Forgotten(self, _START)

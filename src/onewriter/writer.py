@@ -32,17 +32,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import clock
-from .batch import Batch, broken_foreign_key
+from .batch import Batch
 from .blockers import Blame
 from .config import Config
 from .connection import Connection
-from .errors import DatabaseClosed, Error, QueueFull, Ran, WriteTimeout
+from .errors import DatabaseClosed, Error, Ran, WriteTimeout
 from .helpers import apart
 from .line import Closed, Full, Line, Step, TimedOut
 from .locks import closed_lock, wake_up
 from .presence import Presence, nested
+from .refusals import turned_away
 from .requests import Idle, Request
 from .tickets import Seat, State, Ticket, fail
+from .translate import broken_foreign_key
 
 _log = logging.getLogger(__name__)
 _DONE, _LEFT, _LEADS = State.DONE, State.LEFT, State.LEADS  # looked up once: see `tickets`
@@ -133,16 +135,18 @@ class Writer:
             QueueFull: there is none; nothing ran.
             DatabaseClosed: the line is closed.
         """
-        me = threading.get_ident()
+        ticket.line, me, writing = self.line, threading.get_ident(), self.presence.writing
         try:
-            self.presence.writing[me] = ticket  # a signal handler that asks for a write meanwhile is refused
-            self.enter(ticket)
-        except BaseException:
+            writing[me] = ticket  # a signal handler that asks for a write meanwhile is refused
+            self.line.enter(ticket)  # not by `self.enter`: the road of every write of a task
+        except BaseException as error:
             self.line.let_go()
             self.withdraw(ticket)
+            if isinstance(error, (Closed, Full)):
+                raise turned_away(error, self.path, self.config.pending_max) from None
             raise
         finally:
-            self.presence.writing.pop(me, None)
+            writing.pop(me, None)
 
     def withdraw(self, ticket: Ticket[Request]) -> None:
         """Take *ticket* out of the line if it has not started.
@@ -161,11 +165,8 @@ class Writer:
         """Enter the line; raises as `submit`."""
         try:
             return self.line.enter(ticket)
-        except Closed:
-            raise DatabaseClosed(f"{self.path} is closed") from None
-        except Full:
-            msg = f"{self.path}: {self.config.pending_max} requests wait already (Config.pending_max); nothing ran"
-            raise QueueFull(msg, held_by="line") from None
+        except (Closed, Full) as error:
+            raise turned_away(error, self.path, self.config.pending_max) from None
 
     def wait(self, ticket: Ticket[Request]) -> bool:
         """Wait until the calling thread, whose *ticket* is, has the role (True), or its outcome (False).
@@ -301,14 +302,14 @@ class Writer:
 
     def _go_on(self, holder: Ticket[Request]) -> None:
         """Serve the line, as *holder*, until the role is handed on."""
-        batch, advance = self.batch, self.line.advance
+        batch = self.batch
         # A statement that the main thread ran for another could be struck by Ctrl-C: it does its own work only.
         # Any other thread helps freely while its own outcome is open, and for a while after.
         serves_until = clock.NEVER if threading.get_ident() != self._main and not holder.given_up else 0.0
         while True:
             if batch.members and batch.is_full:
                 serves_until = self._commit(serves_until)
-            step = advance(is_open=bool(batch.members), serves_until=serves_until)
+            step = batch.next(serves_until)
             if isinstance(step, Ticket):
                 if not self._do(step, mine=step.seat is not None):
                     return
@@ -319,7 +320,7 @@ class Writer:
                 serves_until = self._commit(serves_until)
                 if holder.seat is not None and self.tell_seat is not None:
                     self.tell_seat()
-            else:
+            elif step is not None:
                 if step is _END:
                     self._end()
                 return

@@ -11,6 +11,8 @@ Each thread asks for one thing, of these kinds:
     timed_submit one that may time out                     timed_turn       one that may time out
     asked        a function for it, of a task              timed_asked      one that may time out
     dropped      one whose task leaves at any moment
+    stated       one statement, of a task                  timed_stated     one that may time out
+    left         one whose task leaves at any moment       bad_stated       one that fails
     close        close, and wait for the end               timed_close      close, refuse those who wait too long
     stranger     no request: another connection that has the file's lock, and lets it go
 """
@@ -26,7 +28,7 @@ from typing import cast
 
 from onewriter import Config, IntegrityError, Transaction
 from onewriter.aio.mailbox import Mailbox
-from onewriter.aio.writes import AskedFunction, AskedWrite, NotWanted
+from onewriter.aio.writes import AskedFunction, AskedStatement, AskedWrite, NotWanted
 from onewriter.background import Background
 from onewriter.connection import Connection
 from onewriter.errors import DatabaseClosed, QueueFull, WriteTimeout
@@ -49,7 +51,8 @@ FOREVER_S = 1e6  # past what ever times out
 SOON_S = 1.0
 STATEMENTS = frozenset({"execute", "timed_execute", "bad"})
 SUBMITTED = frozenset({"submit", "timed_submit", "cancelled"})
-ASKED = frozenset({"asked", "timed_asked", "dropped"})
+STATED = frozenset({"stated", "timed_stated", "left", "bad_stated"})
+ASKED = frozenset({"asked", "timed_asked", "dropped"}) | STATED
 
 
 @dataclass(frozen=True)
@@ -240,11 +243,15 @@ class CaseRun:
         """Do what a task and its loop do: ask, and look into the box each time that it rings."""
         assert self.background is not None
         box = _Box()
-        ticket = AskedWrite(
-            AskedFunction(self._work(asked)), timeout_s, self.writer, cast("Mailbox", box), alone=False
-        )
+        mailbox = cast("Mailbox", box)
+        if asked.kind in STATED:
+            sql = "bad" if asked.kind == "bad_stated" else "first"
+            ticket: AskedWrite = AskedStatement(sql, (asked.first,), timeout_s, self.writer, mailbox)
+        else:
+            work = AskedFunction(self._work(asked))
+            ticket = AskedWrite(work, timeout_s, self.writer, mailbox, alone=False)
         self.background.put(ticket)
-        if asked.kind == "dropped":
+        if asked.kind in ("dropped", "left"):
             self.world.spawn(f"drops-{asked.name}", lambda: self._drop(ticket, box))
         while not box.told and not box.is_left:
             box.news.acquire()

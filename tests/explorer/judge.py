@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tests.explorer.cases import CaseRun
 
 ON_ANY = frozenset({"execute", "timed_execute", "bad"})
-ON_BACKGROUND = frozenset({"submit", "timed_submit", "cancelled", "asked", "timed_asked", "dropped"})
+STATED = frozenset({"stated", "timed_stated", "left", "bad_stated"})
+ON_BACKGROUND = frozenset({"submit", "timed_submit", "cancelled", "asked", "timed_asked", "dropped"}) | STATED
 NO_REQUEST = frozenset({"close", "timed_close", "stranger"})
 OUTCOMES = {
     "write": "done",
@@ -40,6 +41,10 @@ OUTCOMES = {
     "asked": "done",
     "timed_asked": "done refused",
     "dropped": "done dropped",
+    "stated": "done",
+    "timed_stated": "done refused",
+    "left": "done dropped",
+    "bad_stated": "failed",
     "fails": "failed",
     "bad": "failed",
     "loses": "failed",
@@ -70,7 +75,7 @@ class Asked:
     @property
     def numbers(self) -> list[int]:
         """All that it puts on the list, where it is done."""
-        return [self.first] if self.kind in ON_ANY else [self.first, self.first + 1]
+        return [self.first] if self.kind in ON_ANY | STATED else [self.first, self.first + 1]
 
     @property
     def wants(self) -> bool:

@@ -23,12 +23,14 @@ from onewriter import (
     helpers,
     line,
     locks,
+    places,
     presence,
     tickets,
     transaction,
     turns,
     writer,
 )
+from onewriter.aio import writes
 from tests.explorer.fakes import FakeLock, FakeThread, ticket_of
 from tests.explorer.watched import Arrival, Watched, WatchedDeque, note
 from tests.explorer.world import Thread, Touch, here
@@ -42,6 +44,7 @@ MODULES = (
     helpers,
     line,
     locks,
+    places,
     presence,
     tickets,
     transaction,
@@ -81,7 +84,7 @@ def threading_of(module: object) -> SimpleNamespace:
     """Return what *module* is to see as ``threading`` (F1)."""
     return SimpleNamespace(
         Lock=FakeLock,
-        RLock=lambda: FakeLock(section=module in (line, futures), reentrant=True),
+        RLock=lambda: FakeLock(section=module in (places, futures), reentrant=True),
         Thread=FakeThread,
         TIMEOUT_MAX=threading.TIMEOUT_MAX,
         get_ident=lambda: here().main_ident if here().current is None else _running().ident,
@@ -91,7 +94,7 @@ def threading_of(module: object) -> SimpleNamespace:
     )
 
 
-def _is_empty(self: line.Line[object]) -> bool:
+def _is_empty(self: places.Places[object]) -> bool:
     cast("FakeLock", self._lock).touch()
     return not self._waiting
 
@@ -130,12 +133,9 @@ def faked() -> Generator[pytest.MonkeyPatch]:
         patch.setattr(clock, "now", now_of_thread)
         patch.setattr(clock, "monotonic", now_of_thread)
         patch.setattr(background, "Seat", _FakeSeat)
-        patch.setattr(
-            tickets.Ticket,
-            "__init__",
-            _keyed(cast("Callable[..., None]", tickets.Ticket.__dict__["__init__"])),
-        )
-        patch.setattr(line.Line, "is_empty", property(_is_empty))
+        for kind in (tickets.Ticket, writes.AskedStatement):
+            patch.setattr(kind, "__init__", _keyed(cast("Callable[..., None]", kind.__dict__["__init__"])))
+        patch.setattr(places.Places, "is_empty", property(_is_empty))
         for owner, name, watched in (
             (tickets.Ticket, "state", Arrival(tickets.State.NEW)),
             (tickets.Ticket, "given_up", Watched(default=False)),

@@ -90,7 +90,7 @@ class Store:
         self._commits = False
         self.is_closed = False
         self.killed_by: BaseException | None = None
-        self.hold_until = clock.NEVER
+        self.hold_until = self.stop_at = clock.NEVER
         self.ran: list[tuple[int, Thread]] = []
         self.seen: dict[int, tuple[int, ...]] = {}
         self.stranger: FakeLock | None = None
@@ -206,6 +206,10 @@ class Store:
             self.demand(not self.is_closed, "closed twice")
             self.demand(self.open is None, "closed with a transaction open")
             self.is_closed = True
+
+    def statement(self, sql: str, params: Params, now: float) -> Result:
+        """Run a request that is one of the words."""
+        return self.execute(sql, params)
 
     # --- what requests use
 

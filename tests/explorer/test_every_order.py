@@ -61,6 +61,9 @@ SUBMITTED = (
     Case(("dropped",)),
     Case(("asked", "execute")),
     Case(("asked", "close")),
+    Case(("stated",)),
+    Case(("left",)),
+    Case(("stated", "execute")),
 )
 STRUCK = (
     *(Case((kind,), main=0, strike=True) for kind in ("write", "execute", "alone", "turn", "loses")),
@@ -106,6 +109,30 @@ def test_tasks_wait_outside_of_a_full_line(seed: int) -> None:
         ("write", "timed_asked", "asked"),
     ):
         draw(Case(kinds, pending_max=1), seed, 300)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("execute", "execute", "execute", "execute"),
+        ("execute", "execute", "timed_execute", "execute"),
+        ("execute", "execute", "bad", "execute"),
+        ("execute", "execute", "execute", "alone"),
+        ("stated", "stated", "stated", "stated"),
+        ("stated", "stated", "left", "stated"),
+        ("stated", "timed_stated", "timed_stated", "stated"),
+        ("stated", "stated", "bad_stated", "stated"),
+        ("stated", "asked", "stated", "stated"),
+        ("stated", "execute", "stated", "execute"),
+        ("stated", "stated", "stated", "close"),
+        ("stated", "stated", "stated", "stranger"),
+    ],
+    ids="+".join,
+)
+def test_a_streak_of_statements(kinds: tuple[str, ...], seed: int) -> None:
+    """Taken one after another while those behind may leave, and others come; too many orders for a search."""
+    for case in (Case(kinds), Case(kinds, batch_max=3), Case(kinds, pending_max=2)):
+        draw(case, seed, 60)
 
 
 def test_closing_at_once_after_the_first_submit() -> None:

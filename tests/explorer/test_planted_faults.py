@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from onewriter import line as lines
 from onewriter.futures import WriteFuture
 from onewriter.line import Line, Step
 from onewriter.tickets import State, Ticket
-from tests.explorer.cases import Case, search
+from tests.explorer.cases import Case, draw, search
 from tests.explorer.search import Broken
 
 AnyLine = Line[Any]
@@ -81,6 +81,21 @@ def _plant_ignores_who_waits(patch: pytest.MonkeyPatch) -> None:
             return True
 
     patch.setattr(Line, "release", release)
+
+
+def _plant_takes_who_has_left(patch: pytest.MonkeyPatch) -> None:
+    """`streak` does not look whether somebody has left since it looked who is there."""
+
+    def streak(self: AnyLine, serves_until: float, most: int) -> Iterator[AnyTicket]:
+        with self._lock:
+            ahead = list(self._waiting)[:most]
+        for ticket in ahead:
+            with self._lock:
+                ticket.state = State.TAKEN
+                self._waiting.pop(ticket, None)
+            yield ticket
+
+    patch.setattr(Line, "streak", streak)
 
 
 def _plant_two_holders(patch: pytest.MonkeyPatch) -> None:
@@ -156,3 +171,12 @@ def test_a_planted_fault_is_found(
     with pytest.raises(Broken) as found:
         search(Case(kinds))
     assert found.value.number <= within
+
+
+def test_a_streak_that_takes_who_has_left_is_found(patch: pytest.MonkeyPatch, seed: int) -> None:
+    """By a case of four, which are too many for a search."""
+    case = Case(("execute", "execute", "timed_execute", "execute"))
+    draw(case, seed, 300)
+    _plant_takes_who_has_left(patch)
+    with pytest.raises(Broken):
+        draw(case, seed, 3_000)

@@ -27,6 +27,10 @@ KINDS = (
     "asked",
     "timed_asked",
     "dropped",
+    "stated",
+    "timed_stated",
+    "left",
+    "bad_stated",
 )
 
 

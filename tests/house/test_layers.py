@@ -28,6 +28,7 @@ SOURCE = ROOT / "src" / PACKAGE
 LAYERS = (
     ("errors",),
     ("values", "config", "clock", "samples", "locks"),
+    ("counts",),
     ("errands", "trials"),
     ("files", "presence", "forks", "exits", "helpers", "marks", "gates", "blocks", "loans"),
     ("futexes",),
@@ -52,7 +53,9 @@ LAYERS = (
     ("queries", "streams", "blobs"),
     ("transaction",),
     ("tickets", "requests", "futures"),
+    ("places",),
     ("line", "turn"),
+    ("refusals",),
     ("checkpoints",),
     ("batch",),
     ("writer", "readers"),
@@ -81,7 +84,7 @@ KNOW_APSW = {
     "opened",
     "stress",
 }
-KNOW_NO_SQLITE = {"tickets", "line"}
+KNOW_NO_SQLITE = {"tickets", "places", "line"}
 PUBLIC_ONLY = {"stress"}
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 

@@ -28,7 +28,7 @@ from .mailbox import outcome
 from .reading import Reading
 from .reports import Reports
 from .transaction import Transaction
-from .writes import AskedFunction, AskedStatement, AskedStatements
+from .writes import AskedFunction, AskedStatements
 
 T = TypeVar("T")
 
@@ -83,9 +83,10 @@ class Database(Reading):
             OutcomeUnknown: the commit's sync failed.
             NestedWrite: this task has a write transaction open; use that.
         """
-        asked = self._desk.write(AskedStatement(sql, params), timeout_s)
+        asked = self._desk.statement(sql, params, timeout_s)
         try:  # as `outcome` does, which would be one coroutine more in the road of every write
-            return cast("Result", await asked.answer)
+            result: Result = await asked.answer
+            return result
         except (asyncio.CancelledError, GeneratorExit):
             asked.drop()
             raise

@@ -20,6 +20,7 @@ from onewriter import clock
 from onewriter.config import Config
 from onewriter.database import Database
 from onewriter.errors import NestedRead, NestedWrite
+from onewriter.parameters import Params
 from onewriter.readers import Readers
 from onewriter.transaction import Transaction
 
@@ -29,7 +30,7 @@ from .inside import inside
 from .mailbox import Asker, Letter, Mailbox
 from .nesting import waits_for, waits_with_time_limit
 from .sessions import Session
-from .writes import AskedWrite, Wanted
+from .writes import AskedStatement, AskedWrite, Wanted
 
 S = TypeVar("S")
 
@@ -42,7 +43,9 @@ class Desk:
         self._inside = inside(database)
         self._background = self._inside.background
         self._presence = self._inside.presence
+        self._for_writing = self._inside.for_writing
         self._config: Config = database.config
+        self._write_timeout_s = database.config.write_timeout_s
         self._path = database.path
         self._readers: Readers = self._inside.readers
         self._boxes: dict[asyncio.AbstractEventLoop, Mailbox] = {}
@@ -55,7 +58,7 @@ class Desk:
 
     def write(self, work: Wanted, timeout_s: float | None, *, alone: bool = False) -> AskedWrite:
         """Put *work* in line, for the calling task; raises as `Database.write`, but for time-outs."""
-        writer = self._inside.for_writing()
+        writer = self._for_writing()
         if timeout_s is None:
             timeout_s = self._config.write_timeout_s
         else:
@@ -66,10 +69,23 @@ class Desk:
         self._put(asked, box, task)
         return asked
 
+    def statement(self, sql: str, params: Params, timeout_s: float | None) -> AskedStatement:
+        """Put one statement in line, as `write` does what may be anything."""
+        writer = self._for_writing()
+        if timeout_s is None:
+            timeout_s = self._write_timeout_s
+        else:
+            clock.check_duration(timeout_s)
+        box = self._boxes.get(asyncio.get_running_loop()) or self.box()
+        asked = AskedStatement(sql, params, timeout_s, writer, box)
+        asked.task = task = asyncio.current_task(box.loop)
+        self._put(asked, box, task)
+        return asked
+
     def hold(self, timeout_s: float | None, hold_s: float | None) -> tuple[Session[Transaction], HeldWrite]:
         """Make a transaction that is to be held open, and its letter, for `ask`; raises as `write`."""
         config = self._config
-        writer = self._inside.for_writing()
+        writer = self._for_writing()
         timeout_s = clock.duration(timeout_s, config.write_timeout_s)
         hold_s = clock.duration(hold_s, config.hold_s)
         box = self.box()
@@ -93,7 +109,7 @@ class Desk:
         if self._presence.tasks or get_ident() in self._presence.writing:
             self._check_outside_writes(task)
         assert self._background is not None, "a database for writing has it"
-        box.expect(asked)
+        box.expect(asked, asked.entered_at)
         try:
             self._background.put(asked)
         except BaseException:
@@ -202,7 +218,7 @@ class Desk:
     def check_usable(self, *, writes: bool) -> None:
         """Refuse what is to work on the whole file; raises as `write` or `read`."""
         if writes:
-            self._inside.for_writing()
+            self._for_writing()
             self._check_outside_writes(asyncio.current_task())
         else:
             self._inside.for_reading()

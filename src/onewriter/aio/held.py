@@ -26,7 +26,7 @@ class Held(InContext):
     """The request of an open transaction: the background thread is in it from its opening to its end."""
 
     lasts = True
-    text = None
+    text = params = None
     asked: AskedWrite  # set once, before it is put in line
 
     def __init__(self, session: Session[Transaction], hold_s: float, warn_s: float, path: Path) -> None:

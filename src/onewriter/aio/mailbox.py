@@ -126,12 +126,14 @@ class Mailbox:
 
     # --- on the loop's thread
 
-    def expect(self, letter: Letter) -> None:
-        """Await *letter*: its ``answer`` is there from now on."""
+    def expect(self, letter: Letter, now: float | None = None) -> None:
+        """Await *letter*: its ``answer`` is there from now on, which whoever has asked the clock may say."""
+        if now is None:
+            now = clock.now()
         letter.answer = self.loop.create_future()
         self._open[letter] = None
-        now = clock.now()
-        if letter.until < self._looks_at or self._looks_at + _AGAIN_S < now:  # M7
+        looks_at = self._looks_at
+        if letter.until < looks_at or looks_at + _AGAIN_S < now:  # M7
             self._look_by(min(letter.until, now + BEAT_S))
 
     def forget(self, letter: Letter) -> None:
@@ -144,10 +146,8 @@ class Mailbox:
         if not is_mark_of_this_thread(self._thread):
             self._thread = mark_of_this_thread()
         letters, waiting = self._letters, self._open
-        left = AT_ONCE_MAX
         try:
-            while letters and left:
-                left -= 1
+            for _ in range(min(len(letters), AT_ONCE_MAX)):
                 letter = letters[0]
                 letter.arrive()
                 waiting.pop(letter, None)
