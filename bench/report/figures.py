@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from bench import loads
 from bench.loads.base import Load
 from bench.results import Results
+from bench.run import AGAIN, OURS
 from onewriter.stress.drawing import Figure, axes, markers, percent, style, svg, ticks
 from onewriter.stress.measures import shown_ms
 from onewriter.stress.waits import Waits
@@ -31,6 +32,7 @@ class _Look(NamedTuple):
 _LOOKS: Final = {
     "onewriter": _Look("onewriter", "-"),
     "onewriter-write": _Look("onewriter", "--"),
+    AGAIN: _Look("onewriter", ":"),
     "locked": _Look("locked", "-"),
     "peewee": _Look("locked", "--"),
     "apsw-deferred": _Look("deferred", "-"),
@@ -115,9 +117,15 @@ def curves(found: Results, load: str) -> Figure:
 
 
 def _line(drawn: Axes, entry: str, x: Sequence[float], y: Sequence[float]) -> None:
-    look = _LOOKS.get(entry, _OTHER)
+    look = _look(entry)
     width = 2.6 if look.hue == "onewriter" else 1.4
     drawn.plot(x, y, color=_MARKER[look.hue], linestyle=look.dash, linewidth=width, label=entry)
+
+
+def _look(entry: str) -> _Look:
+    if entry.startswith(f"{OURS}@"):  # an earlier commit's
+        return _Look("locked", "--")
+    return _LOOKS.get(entry, _OTHER)
 
 
 def _label(drawn: Axes, x: Callable[[float], str], y: Callable[[float], str]) -> None:
@@ -126,6 +134,9 @@ def _label(drawn: Axes, x: Callable[[float], str], y: Callable[[float], str]) ->
     for axis, shown in ((drawn.xaxis, x), (drawn.yaxis, y)):
         axis.set_minor_formatter(NullFormatter())
         axis.set_major_formatter(ticks(shown))
+    drawn.yaxis.set_major_locator(
+        LogLocator(subs=(1, 2, 5))
+    )  # what differs by less than ten times has numbers too
     drawn.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, handlelength=3)
 
 
