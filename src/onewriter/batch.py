@@ -12,11 +12,14 @@ Members have done their work and wait for the commit. The states, and the method
     CLOSED ──open──> OPEN      BEGIN IMMEDIATE for the first member, up to a deadline
     CLOSED ──adopt──> OPEN     a lone caller has done its work, and others came meanwhile
     OPEN ──join──> OPEN        one more member, behind a savepoint of its own if it is not the first
+    OPEN ──next──> OPEN        one more after the other, all of them bare
     OPEN ──commit──> CLOSED    every member hears its outcome
     OPEN ──join──> CLOSED      the first member failed: it hears its error, since it saw only what is committed
     OPEN ──_lose──> CLOSED     a statement ended the transaction, or the commit failed: the members go back to the head
                                of the line, each alone, and hear the outcome of that second run
     OPEN ──_lose──> CLOSED     a bare one failed: they go back together, and have savepoints in that second run
+    OPEN ──_lose──> CLOSED     the stack of the thread that did another's work was at its end: they go back, each alone,
+                               and that one is its own thread's from then on
 
 Between `join` and the next the role, and the batch with it, may have moved to another thread.
 
@@ -35,9 +38,9 @@ one fails, all is rolled back and runs again with savepoints, the guilty one too
 one that is refused again and again (a name that is taken) costs that once. Beside a function nothing is bare: it would
 be called a second time for another's failure.
 
-Bare statements behind one another are a *streak*: `_streak` does what `join` does but for what only functions need, and
-`Line.streak` gives it them one by one, so that those it has not come to may still leave the line. It ends where one
-fails or is not bare, and where the batch is full. A statement costs a third less than by `join`.
+Bare statements behind one another are a *streak*: `next` does with them what `join` does, but for what only functions
+need, and `Line.streak` gives it them one by one, so that those it has not come to may still leave the line. It ends
+where one fails or is not bare, and where the batch is full. A statement costs a third less than by `join`.
 
 A commit that fails with an I/O error may be durable all the same: its frames are in the WAL, and a recovery would find
 them whole. So it is followed at once by another commit, which changes nothing but takes their place; only where that
@@ -60,7 +63,7 @@ from .config import Config
 from .connection import Connection
 from .contenders import DISK_S
 from .counts import Counts
-from .errors import DiskError, DiskFull, Error, OutcomeUnknown, StatementTimeout
+from .errors import DiskError, DiskFull, Error, OutcomeUnknown, StatementTimeout, cut_history
 from .line import Line, Step
 from .requests import Request
 from .tickets import State, Ticket
@@ -143,11 +146,40 @@ class Batch:
             self.commit()
 
     def next(self, serves_until: float) -> Ticket[Request] | Step | None:
-        """Return what `Line.advance` tells is next; what of it is bare is done first, and None tells to ask again."""
-        step = self._line.advance(is_open=bool(self.members), serves_until=serves_until)
-        if isinstance(step, Ticket) and self.members:
-            return self._streak(step, serves_until)
-        return step
+        """Return what `Line.advance` tells is next; a streak is done first, the short way: None tells to ask again."""
+        step: Ticket[Request] | Step | None = self._line.advance(
+            is_open=bool(self.members), serves_until=serves_until
+        )
+        if not isinstance(step, Ticket) or not self.members or not self._statements_only:
+            return step
+        connection, members, wary = self._connection, self.members, self._wary
+        statement, full_at = connection.statement, self._full_at
+        more = self._line.streak(serves_until, self._batch_max - len(members) - 1)
+        outer, waits, now = sys.exception(), list[float](), clock.now()
+        try:
+            for ticket in chain((step,), more):
+                members.append(ticket)  # first of all: what has been taken is never lost (B5)
+                work = ticket.work
+                params, text = work.params, work.text
+                if params is None or text is None or ticket.started or text in wary or not work.begin():
+                    members.pop()
+                    return ticket
+                waits.append(now - ticket.entered_at)
+                try:
+                    ticket.value = statement(text, params, now)
+                except BaseException as error:  # noqa: BLE001 - the request's
+                    self._note_failure(ticket, error, outer, saves=False)
+                    self._lose(ticket, bare=True)
+                    # The error has this frame, and is another's than the rest.
+                    step, more, members = None, iter(()), []
+                    return None
+                now = clock.now()
+                if now >= full_at:
+                    break
+            return None
+        finally:
+            connection.stop_at = clock.NEVER
+            self.counts.waits.add_all(waits)
 
     def commit(self) -> None:
         """End it: every member hears its outcome, or they run again one by one."""
@@ -201,6 +233,9 @@ class Batch:
         if committed:
             self._line.finish(members)
         else:
+            self._line.finish(
+                [each for each in members if each.state is State.DONE]
+            )  # who waits may not have heard
             self._again([each for each in members if each is not ticket and each.state is not State.DONE])
         self.members = []
         self._line.finish((ticket,))
@@ -211,39 +246,6 @@ class Batch:
             self.checkpointer.nudge()
 
     # --- inside
-
-    def _streak(self, first: Ticket[Request], serves_until: float) -> Ticket[Request] | None:
-        """Do the work of *first*, which was taken, and of those behind it, as long as each is bare (B3).
-
-        Returns one that was taken and is not, if it came to one; the short way through `join`, for one that is OPEN.
-        """
-        if not self._statements_only:
-            return first
-        connection, members, wary = self._connection, self.members, self._wary
-        statement, full_at = connection.statement, self._full_at
-        outer, waits, now = sys.exception(), list[float](), clock.now()
-        more = self._line.streak(serves_until, self._batch_max - len(members) - 1)
-        try:
-            for ticket in chain((first,), more):
-                work = ticket.work
-                params, text = work.params, work.text
-                if params is None or text is None or ticket.started or text in wary or not work.begin():
-                    return ticket
-                members.append(ticket)
-                waits.append(now - ticket.entered_at)
-                try:
-                    ticket.value = statement(text, params, now)
-                except BaseException as error:  # noqa: BLE001 - the request's
-                    self._note_failure(ticket, error, outer, saves=False)
-                    self._lose(ticket, bare=True)
-                    return None
-                now = clock.now()
-                if now >= full_at:
-                    return None
-            return None
-        finally:
-            connection.stop_at = clock.NEVER
-            self.counts.waits.add_all(waits)
 
     def _attempt(self, ticket: Ticket[Request], *, saves: bool) -> bool:
         """Run the work and keep its outcome; False where the whole transaction is lost with it (B3).
@@ -272,9 +274,12 @@ class Batch:
         ticket.error = error
         ticket.struck = not isinstance(error, Exception) and threading.get_ident() == self._main
         if outer is not None:
-            _cut(error, outer)
+            cut_history(error, outer)
         if self._connection.inherited:
             raise error  # in a forked child that came out of its parent's function, nothing here is its own
+        if ticket.portable and isinstance(error, RecursionError):
+            # Where another thread did it, the stack that came to its end was that thread's: its own does it anew.
+            ticket.portable, ticket.error, saves = False, None, False
         kept = saves and self._undo()
         self._connection.end_request()
         return kept
@@ -295,7 +300,9 @@ class Batch:
         together = bare and self._connection.killer() is None
         self._connection.rollback()
         members = self.members
-        if len(members) == 1:
+        if culprit.error is None:
+            together = False
+        elif len(members) == 1:
             self.counts.writes += 1
             self._line.finish((culprit,))
             members.remove(culprit)
@@ -384,14 +391,3 @@ class Batch:
         error = OutcomeUnknown(msg, ran="unknown")
         error.__cause__ = cause
         return error
-
-
-def _cut(error: BaseException, outer: BaseException) -> None:
-    """Take *outer*, which the holder was handling, out of the history of *error*, which is another's."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        if link.__context__ is outer:
-            link.__context__ = None
-        link = link.__cause__ or link.__context__

@@ -249,3 +249,14 @@ class MigrationError(Error):
 
 class SnapshotError(Error):
     """A snapshot could not be made or restored; nothing half-made was left behind."""
+
+
+def cut_history(error: BaseException, outer: BaseException) -> None:
+    """Take *outer*, which the holder was handling, out of the history of *error*, which is another's."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        if link.__context__ is outer:
+            link.__context__ = None
+        link = link.__cause__ or link.__context__

@@ -20,8 +20,9 @@ leads, whatever the ticket's state. A ticket in line whose state is none of WAIT
 method may be broken off between two steps: what is missing can be done again, or is done by whoever comes upon it.
 
 Waking: each of LEADS by `advance`, and DONE, is announced by one release of the ticket's ``wake``, where it has one,
-under the lock. It may be announced twice (L7); so a waiter that was woken asks the state, and never the wait's
-return value. Plain locks are used, not conditions: an interrupt can leave a condition locked.
+under the lock; for many tickets of one seat by one for all. It may be announced twice (L7); so a waiter that was
+woken asks the state, and never the wait's return value. Plain locks are used, not conditions: an interrupt can leave
+a condition locked.
 
 A thread that holds the role acts under its own ticket, which stays in ``holder`` when its work is TAKEN or DONE, up
 to the hand-over; `put_back` may put it in line meanwhile.
@@ -203,10 +204,12 @@ class Line(Places[W]):
         to the moment that one is asked for it waits, and may leave (L4). Ends after *most* of them, before one that
         wants to be alone or whose work is its own thread's, and where one has left; what is next `advance` tells.
         """
+        with self._lock:
+            ahead = list(islice(self._waiting, most))
+            return self._each(ahead, self.holder.seat if self.holder is not None else None, serves_until)
+
+    def _each(self, ahead: list[Ticket[W]], seat: Seat[W] | None, serves_until: float) -> Iterator[Ticket[W]]:
         lock, waiting, now = self._lock, self._waiting, clock.now
-        with lock:
-            ahead = list(islice(waiting, most))
-            seat = self.holder.seat if self.holder is not None else None
         for ticket in ahead:
             if ticket.alone:
                 return

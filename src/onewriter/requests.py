@@ -13,6 +13,7 @@ from typing import Protocol
 from .connection import Connection
 from .functions import UNFINISHED, check_finished
 from .parameters import BINDABLE, Params, native
+from .statements import check_text
 from .transaction import Transaction
 from .values import check_params, plain
 
@@ -83,7 +84,7 @@ class Statement(_Data):
     def __init__(self, sql: str, params: Params) -> None:
         """Take *sql* and *params*, which another thread may come to run."""
         kind = type(params)
-        self.text = sql if type(sql) is str else plain(sql)
+        self.text = sql if type(sql) is str else text_of(sql)
         # Looked at here and not by a call: this is the road of every statement.
         self.params = params if kind is tuple and BINDABLE.issuperset(map(type, params)) else freeze(params)
 
@@ -101,7 +102,7 @@ class ManyStatements(_Data):
 
     def __init__(self, sql: str, rows: Iterable[Params]) -> None:
         """Copy *rows*: they may be read by another thread, later."""
-        self.text = plain(sql)
+        self.text = text_of(sql)
         self._rows = [freeze(params) for params in rows]
 
     def run(self, connection: Connection) -> object:
@@ -166,6 +167,12 @@ class Function:
         """Call what the run that was committed gave to ``after_commit``; for the thread whose function it was."""
         if self.callbacks is not None:
             call_back(self.callbacks, path)
+
+
+def text_of(sql: str) -> str:
+    """Return *sql* as a string of Python's own class; refuse what is no text, here and not where others wait for it."""
+    check_text(sql)
+    return plain(sql)
 
 
 def freeze(params: Params) -> Params:

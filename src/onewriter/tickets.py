@@ -1,6 +1,7 @@
 """A place in the write line, and where it is. It knows no SQLite.
 
-States of a ticket, and who makes each transition (methods of `line.Line`, under its lock, but for `joined`):
+States of a ticket, and who makes each transition (methods of `line.Line` and `places.Places`, under their lock, but for
+`joined`):
 
     NEW ──take, enter──> LEADS         the role was free: it is the ticket's
     NEW ──enter──> WAITS               somebody holds it
@@ -19,7 +20,8 @@ States of a ticket, and who makes each transition (methods of `line.Line`, under
     TAKEN, LEADS ──put_back──> WAITS   the holder could not end it: first in line again, now ``alone``, ``started``
 
 A *seat* is a thread that waits for many tickets, which have no thread of their own. Its tickets share its ``wake``;
-those that are DONE are put into their ``box``, which the seat is to ring, or on its ``told``.
+those that are DONE are put into their ``box``, which the seat is to ring, or on its ``told``, as are all that never
+ran.
 """
 
 from __future__ import annotations

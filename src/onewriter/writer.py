@@ -66,7 +66,7 @@ class Writer:
         self.batch = Batch(connection, self.line, config, path)
         # Guarded by the role, as the batch, but that anybody may read their numbers.
         self.connection = connection
-        self.tell_seat: Callable[[], object] | None = None  # has the outcomes of submitted requests told
+        self.tell_seat: Callable[[], object] = int  # has the outcomes of submitted requests told
         self.at_end: Callable[[], object] | None = None  # called when the connection is closed
         self.forgotten: object = None  # what ends the turn that has the role; guarded by the role
         self._main = threading.main_thread().ident
@@ -302,13 +302,15 @@ class Writer:
 
     def _go_on(self, holder: Ticket[Request]) -> None:
         """Serve the line, as *holder*, until the role is handed on."""
-        batch = self.batch
+        batch, seat = self.batch, holder.seat
         # A statement that the main thread ran for another could be struck by Ctrl-C: it does its own work only.
         # Any other thread helps freely while its own outcome is open, and for a while after.
         serves_until = clock.NEVER if threading.get_ident() != self._main and not holder.given_up else 0.0
         while True:
             if batch.members and batch.is_full:
                 serves_until = self._commit(serves_until)
+            if seat is not None and (seat.told or seat.boxes):
+                self.tell_seat()  # what comes next may take long
             step = batch.next(serves_until)
             if isinstance(step, Ticket):
                 if not self._do(step, mine=step.seat is not None):
@@ -318,8 +320,6 @@ class Writer:
                     _sleep(0)  # W6
                     continue
                 serves_until = self._commit(serves_until)
-                if holder.seat is not None and self.tell_seat is not None:
-                    self.tell_seat()
             elif step is not None:
                 if step is _END:
                     self._end()

@@ -4,8 +4,9 @@ A *letter* is something that a task waits for: a write in line, a read on a thre
 
 M1  Letters are made, dropped and arrive on the loop's thread; what a letter says of itself is written there, but for
     its outcome, which whoever did the work writes before he puts it into the box.
-M2  Whoever has put letters into the box rings once for all of them: one ``call_soon_threadsafe``, unless one is on its
-    way. ``_rung`` is unset before the box is emptied, so that a letter put in later is rung for.
+M2  Once letters were put into the box it is rung for all of them, by whoever did so or the thread of their seat: one
+    ``call_soon_threadsafe``, unless one is on its way. ``_rung`` is unset before the box is emptied, so that a letter
+    put in later is rung for.
 M3  A letter's task hears of it once: the outcome, a deadline that passed before it had begun, or its own cancellation.
     A cancelled letter that has not begun is never begun; of one that has begun the outcome is dropped.
 M4  One timer a loop stands for all deadlines: it comes at the earliest of them, and looks at all that are open.

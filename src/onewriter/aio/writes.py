@@ -21,10 +21,9 @@ from onewriter import clock, errands
 from onewriter.connection import Connection
 from onewriter.helpers import apart
 from onewriter.parameters import BINDABLE, Params
-from onewriter.requests import Function, ManyStatements, Request, call_back, freeze
+from onewriter.requests import Function, ManyStatements, Request, call_back, freeze, text_of
 from onewriter.tickets import Ticket
 from onewriter.transaction import Transaction
-from onewriter.values import plain
 from onewriter.writer import Writer
 
 from .mailbox import HAND_OVER_S, Letter, Mailbox, name_of, settle
@@ -132,7 +131,7 @@ class AskedStatement(AskedWrite):
         """Have *sql* done with *params*; its outcome comes by *box*."""
         # Written out, and not by the bases' own: this is the road of most writes.
         kind = type(params)
-        self.text = sql if type(sql) is str else plain(sql)
+        self.text = sql if type(sql) is str else text_of(sql)
         self.params = params if kind is tuple and BINDABLE.issuperset(map(type, params)) else freeze(params)
         self.entered_at = now = clock.now()
         self.deadline = until = now + timeout_s
