@@ -22,7 +22,7 @@ from bench.suite.plan import Plan
 from bench.tables import Terminal
 from bench.team import ROOT, Entry
 
-QUICK_SECONDS = 0.3
+SECONDS = 0.3  # of a turn
 ROUNDS_LEAST = 3  # from which noise can be told
 SLOWER, MISUSED, BROKEN, UNCLEAR = 1, 2, 3, 4
 
@@ -66,7 +66,7 @@ def _command(
         typer.Option(metavar="N", min=1, help="Turns of each at each load.", show_default="3, against 7"),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(metavar="S", min=0.01, help="Of a turn.", show_default="0.4")
+        float | None, typer.Option(metavar="S", min=0.01, help="Of a turn.", show_default="0.3")
     ] = None,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where results go.", show_default="below .benchmarks")
@@ -135,7 +135,7 @@ def _run(wish: Wish, terminal: Terminal) -> int:
             loads=tuple(chosen),
             entries=entries,
             rounds=wish.rounds or (3 if wish.against is None else 7),
-            seconds=wish.seconds or (QUICK_SECONDS if wish.quick else 0.4),
+            seconds=wish.seconds or SECONDS,
             folder=folder,
         )
         try:

@@ -10,8 +10,8 @@ from bench.loads.base import Load
 from bench.rounds import in_turn
 from bench.team import Entry
 
-START_S = 0.6  # of an entry at a load: its processes, its file, its end
-TURN_S = 0.15  # beside its seconds: threads, connections, the counting
+START_S = 0.8  # of an entry at a load: its processes, its file, its end
+TURN_S = 0.25  # beside its seconds: threads, connections, the counting, and who waits for a lock at the end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,7 +106,8 @@ class Desk:
             self._put(asked, box, asyncio.current_task(box.loop))
 
     def _put(self, asked: AskedWrite, box: Mailbox, task: asyncio.Task[Any] | None) -> None:
-        if self._presence.tasks or get_ident() in self._presence.writing:
+        presence = self._presence
+        if presence.tasks or (presence.writing and get_ident() in presence.writing):
             self._check_outside_writes(task)
         assert self._background is not None, "a database for writing has it"
         box.expect(asked, asked.entered_at)
