@@ -22,7 +22,7 @@ from bench.suite.plan import Plan
 from bench.tables import Terminal
 from bench.team import ROOT, Entry
 
-SECONDS = 0.3  # of a turn
+SECONDS = 0.25  # of a turn
 ROUNDS_LEAST = 3  # from which noise can be told
 SLOWER, MISUSED, BROKEN, UNCLEAR = 1, 2, 3, 4
 
@@ -66,7 +66,7 @@ def _command(
         typer.Option(metavar="N", min=1, help="Turns of each at each load.", show_default="3, against 7"),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(metavar="S", min=0.01, help="Of a turn.", show_default="0.3")
+        float | None, typer.Option(metavar="S", min=0.01, help="Of a turn.", show_default="0.25")
     ] = None,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where results go.", show_default="below .benchmarks")
