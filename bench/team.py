@@ -127,6 +127,7 @@ class Party:
     def _hear(self, worker: subprocess.Popen[str], limit_s: float) -> Json:
         assert worker.stdout is not None
         late = threading.Timer(limit_s, worker.kill)
+        late.daemon = True  # an interrupt may strike its start, or its end: then nobody waits for it
         late.start()
         try:
             line = worker.stdout.readline()

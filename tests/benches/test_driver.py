@@ -122,6 +122,39 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, number: signal.Signals) -> 
             time.sleep(0.01)
 
 
+STRUCK = """
+import threading
+
+from bench.__main__ import main
+
+start = threading.Timer.start
+
+
+def struck(timer):
+    start(timer)
+    raise KeyboardInterrupt
+
+
+threading.Timer.start = struck
+main()
+"""
+
+
+def test_an_interrupt_at_the_start_of_a_wait_ends_the_run(tmp_path: Path) -> None:
+    """Nobody then waits for the watch over how long an answer may take, which nobody can call off any more."""
+    done = subprocess.run(
+        [*(sys.executable, "-c", STRUCK, "small-1-full", "--folder", str(tmp_path), *SHORT)],
+        cwd=ROOT,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of its own, with the sources and the suite as they are here, in one commit."""
