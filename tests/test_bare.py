@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onewriter import SQL, Database, Error, IntegrityError, ProgrammingError, Result, Transaction, writer
-from tests.support.databases import Held, names, open_items
+from tests.support.databases import Held, in_line, names, open_items
 from tests.support.steps import Call, wait_until
 
 INSERT = "INSERT INTO item (name) VALUES (?)"
@@ -41,12 +41,7 @@ def _error(call: Call[object]) -> BaseException | None:
 
 def _together(db: Database, *asks: Callable[[], object]) -> list[BaseException | None]:
     """Bring *asks* into the line behind a write that has a commit of its own; return what each raised, in order."""
-    calls: list[Call[object]] = []
-    with db.transaction():
-        for ask in asks:
-            calls.append(Call(ask, f"caller {len(calls)}"))
-            wait_until(lambda: db.stats().pending == len(calls), "its place in line")
-    return [_error(call) for call in calls]
+    return [_error(call) for call in in_line(db, *asks)]
 
 
 @pytest.mark.parametrize("how", FAILING)

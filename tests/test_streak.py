@@ -28,7 +28,7 @@ from onewriter import (
     WriteTimeout,
 )
 from onewriter.parameters import Params
-from tests.support.databases import PATIENT, Held, Pause, names, open_items
+from tests.support.databases import PATIENT, Held, Pause, in_line, names, open_items
 from tests.support.steps import LIMIT_S, Call, Steps, outcome, wait_until
 
 INSERT = "INSERT INTO item (name) VALUES (?)"
@@ -47,23 +47,13 @@ def db(tmp_path: Path, pause: Pause) -> Iterator[Database]:
         yield opened
 
 
-def _in_line(db: Database, *asks: Callable[[], Result]) -> list[Call[Result]]:
-    """Bring *asks* into the line, in this order, behind a transaction that ends then."""
-    calls: list[Call[Result]] = []
-    with db.transaction():
-        for ask in asks:
-            calls.append(Call(ask, f"caller {len(calls)}"))
-            wait_until(lambda: db.stats().pending == len(calls), "its place in line")
-    return calls
-
-
 def _statements(db: Database, *texts: tuple[str, Params]) -> list[Callable[[], Result]]:
     return [partial(db.execute, SQL(text), params) for text, params in texts]
 
 
 def test_each_statement_has_its_own_result(db: Database) -> None:
     """Its rows, what it changed, and the rowid of what it inserted: nothing of the one before it."""
-    calls = _in_line(
+    calls = in_line(
         db,
         *_statements(
             db,
@@ -93,7 +83,7 @@ def test_each_statement_has_its_own_result(db: Database) -> None:
 
 def test_who_waits_behind_a_slow_statement_leaves_in_time(db: Database, pause: Pause) -> None:
     """It has not begun: so it is told as soon as its time is over, and nothing of it runs."""
-    calls = _in_line(
+    calls = in_line(
         db,
         *_statements(
             db, (INSERT, ("first",)), ("INSERT INTO item (name, size) VALUES ('slow', pause())", ())
@@ -143,7 +133,7 @@ def test_each_statement_has_its_own_time(tmp_path: Path) -> None:
     """One that runs out of it is told so, and the next has all of its own."""
     endless = "INSERT INTO item (name) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT max(i) FROM n"
     with open_items(tmp_path, dataclasses.replace(PATIENT, statement_timeout_s=0.5)) as db:
-        calls = _in_line(
+        calls = in_line(
             db, *_statements(db, (INSERT, ("a",)), (INSERT, ("b",)), (endless, ()), (INSERT, ("c",)))
         )
         found = [outcome(call) for call in calls]
@@ -157,7 +147,7 @@ def test_a_streak_ends_where_the_batch_is_full(tmp_path: Path) -> None:
     """By number: each commit has no more members than it may have."""
     with open_items(tmp_path, dataclasses.replace(PATIENT, batch_max=3)) as db:
         before = db.stats().commits
-        calls = _in_line(db, *_statements(db, *((INSERT, (f"item {number}",)) for number in range(8))))
+        calls = in_line(db, *_statements(db, *((INSERT, (f"item {number}",)) for number in range(8))))
         assert [outcome(call) for call in calls] == [None] * 8
         assert db.stats().commits - before == 1 + 3  # the transaction's; 3, 3 and 2
         assert names(db) == [f"item {number}" for number in range(8)]
@@ -268,7 +258,7 @@ def test_whoever_serves_at_the_end_of_his_stack_fails_nobody_else(tmp_path: Path
             deep = partial(_deep, sys.getrecursionlimit() - left, partial(db.execute, INSERT, ("deep",)))
             found = [
                 outcome(call)
-                for call in _in_line(db, deep, *(partial(db.execute, new, (name,)) for name in "abc"))
+                for call in in_line(db, deep, *(partial(db.execute, new, (name,)) for name in "abc"))
             ]
             assert found[1:] == [None, None, None], left
             assert found[0] is None or isinstance(found[0], RecursionError)

@@ -134,9 +134,8 @@ def _label(drawn: Axes, x: Callable[[float], str], y: Callable[[float], str]) ->
     for axis, shown in ((drawn.xaxis, x), (drawn.yaxis, y)):
         axis.set_minor_formatter(NullFormatter())
         axis.set_major_formatter(ticks(shown))
-    drawn.yaxis.set_major_locator(
-        LogLocator(subs=(1, 2, 5))
-    )  # what differs by less than ten times has numbers too
+    # What differs by less than ten times has numbers too.
+    drawn.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     drawn.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, handlelength=3)
 
 

@@ -233,9 +233,8 @@ class Batch:
         if committed:
             self._line.finish(members)
         else:
-            self._line.finish(
-                [each for each in members if each.state is State.DONE]
-            )  # who waits may not have heard
+            # Again: who waits for these may not have heard.
+            self._line.finish([each for each in members if each.state is State.DONE])
             self._again([each for each in members if each is not ticket and each.state is not State.DONE])
         self.members = []
         self._line.finish((ticket,))

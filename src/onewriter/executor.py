@@ -205,7 +205,7 @@ class Executor(Handle):
     def statement(self, sql: str, params: Params, now: float) -> Result:
         """Run a request that is one statement, which begins *now*; whoever calls sets ``stop_at`` back.
 
-        As `start_request`, `execute` and `end_request` do, but for what only a function can leave behind.
+        As `start_request`, `execute` and `end_request` do, written out, but for what only a function can leave behind.
         """
         database = self._apsw
         database.set_last_insert_rowid(0)

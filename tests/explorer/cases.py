@@ -42,7 +42,7 @@ from onewriter.watch import Watch
 from onewriter.writer import Writer
 from tests.explorer import judge
 from tests.explorer.fakes import FakeLock
-from tests.explorer.judge import Asked
+from tests.explorer.judge import STATED, Asked
 from tests.explorer.search import at_random, explore, follow
 from tests.explorer.store import POISON, Store
 from tests.explorer.world import FIRST_IDENT, NAMES, Strike, Thread, World, enter
@@ -51,7 +51,6 @@ FOREVER_S = 1e6  # past what ever times out
 SOON_S = 1.0
 STATEMENTS = frozenset({"execute", "timed_execute", "bad"})
 SUBMITTED = frozenset({"submit", "timed_submit", "cancelled"})
-STATED = frozenset({"stated", "timed_stated", "left", "bad_stated"})
 ASKED = frozenset({"asked", "timed_asked", "dropped"}) | STATED
 
 

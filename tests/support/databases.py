@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 
@@ -27,6 +28,7 @@ SCHEMA = (
         """,
     ),
 )
+T = TypeVar("T")
 # Nothing but a full line or its end closes a batch: a test decides who shares a commit.
 PATIENT = Config(batch_s=60.0, lead_s=60.0)
 
@@ -39,6 +41,16 @@ def open_items(folder: Path, config: Config = PATIENT) -> Database:
 def names(db: Database) -> list[str]:
     """Return the names of all items in the order in which they were inserted."""
     return db.query("SELECT name FROM item ORDER BY id", into=str)
+
+
+def in_line(db: Database, *asks: Callable[[], T]) -> list[Call[T]]:
+    """Bring *asks* into the line, in this order, behind a transaction that ends when all have their places."""
+    calls: list[Call[T]] = []
+    with db.transaction():
+        for ask in asks:
+            calls.append(Call(ask, f"caller {len(calls)}"))
+            wait_until(lambda: db.stats().pending == len(calls), "its place in line")
+    return calls
 
 
 class Held:

@@ -45,7 +45,6 @@ class Desk:
         self._presence = self._inside.presence
         self._for_writing = self._inside.for_writing
         self._config: Config = database.config
-        self._write_timeout_s = database.config.write_timeout_s
         self._path = database.path
         self._readers: Readers = self._inside.readers
         self._boxes: dict[asyncio.AbstractEventLoop, Mailbox] = {}
@@ -59,10 +58,7 @@ class Desk:
     def write(self, work: Wanted, timeout_s: float | None, *, alone: bool = False) -> AskedWrite:
         """Put *work* in line, for the calling task; raises as `Database.write`, but for time-outs."""
         writer = self._for_writing()
-        if timeout_s is None:
-            timeout_s = self._config.write_timeout_s
-        else:
-            clock.check_duration(timeout_s)
+        timeout_s = clock.duration(timeout_s, self._config.write_timeout_s)
         box = self.box()
         asked = AskedWrite(work, timeout_s, writer, box, alone=alone)
         task = asked.task = work.task = asyncio.current_task(box.loop)
@@ -70,10 +66,10 @@ class Desk:
         return asked
 
     def statement(self, sql: str, params: Params, timeout_s: float | None) -> AskedStatement:
-        """Put one statement in line, as `write` does what may be anything."""
+        """Put one statement in line, as `write` does what may be anything; written out, as the road of most writes."""
         writer = self._for_writing()
         if timeout_s is None:
-            timeout_s = self._write_timeout_s
+            timeout_s = self._config.write_timeout_s
         else:
             clock.check_duration(timeout_s)
         box = self._boxes.get(asyncio.get_running_loop()) or self.box()

@@ -165,9 +165,6 @@ class AskedStatement(AskedWrite):
         elif not self.answer.done():
             self.answer.set_result(self.value)
 
-    def be_lost(self) -> None:
-        """Do nothing: nobody is to be called."""
-
     def drop(self) -> None:
         """Leave the line if that can be; else it ends by itself (A1, A2)."""
         self.dropped = True
