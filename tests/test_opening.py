@@ -312,6 +312,34 @@ def test_read_only_beside_a_write_that_was_broken_off(tmp_path: Path) -> None:
         assert db.query_value("SELECT count(*) FROM t WHERE a LIKE 'old%'") == 50
 
 
+_BREAKS_OFF_THE_FIRST = """
+import os, sys
+import apsw
+db = apsw.Connection(sys.argv[1])
+db.execute("PRAGMA cache_size = 1; BEGIN; CREATE TABLE t (a)").fetchall()
+db.execute("INSERT INTO t VALUES (zeroblob(100000)), (zeroblob(100000))")
+os._exit(0)
+"""
+
+
+def test_a_file_whose_first_write_was_broken_off_becomes_a_database(tmp_path: Path) -> None:
+    """It has pages, and no name yet, and a journal that takes them back; without that it is somebody's."""
+    path = tmp_path / "a.db"
+    with child(_BREAKS_OFF_THE_FIRST, path) as program:
+        program.end()
+    assert path.stat().st_size > 0
+    assert not any(path.read_bytes()[:100])
+    journal = (tmp_path / "a.db-journal").rename(tmp_path / "aside")
+    with pytest.raises(NotADatabase):
+        onewriter.open(path)
+    journal.rename(tmp_path / "a.db-journal")
+    with pytest.raises(ReadOnlyDatabase, match="open it once without read_only"):
+        onewriter.open(path, read_only=True)
+    with onewriter.open(path) as db:
+        assert db.query("SELECT * FROM sqlite_schema") == []
+        assert db.check() == []
+
+
 _AT_THE_LIMIT = """
 import os, resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))

@@ -50,6 +50,7 @@ BUSY: Final = (apsw.BusyError, apsw.LockedError)
 LOCKED: Final = (*BUSY, apsw.ProtocolError, apsw.SchemaChangeError)
 FIX_SNAPSHOT: Final = own("PRAGMA schema_version")  # the first read of a transaction fixes what it sees
 
+_NAME_BYTES: Final = 16  # "SQLite format 3" (https://sqlite.org/fileformat2.html#magic_header_string)
 STEPS: Final = 20_000  # of SQLite's machine between two looks at the clock: a few milliseconds
 _URI: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
 # Whoever may only read needs the -shm that a writer makes: without it, or before it has content, he is refused. Where
@@ -312,10 +313,24 @@ def check_database(path: Path, vfs: str | None) -> None:
                 probe.execute("PRAGMA schema_version").get  # noqa: B018 - reads the header
             except apsw.CorruptError:
                 pass
+            except apsw.NotADBError:
+                if not _was_being_made(path, vfs):
+                    raise
             finally:
                 probe.close()
     except (apsw.Error, ValueError) as error:
         raise _opening(error, path) from error
+
+
+def _was_being_made(path: Path, vfs: str | None) -> bool:
+    """Whether the file has a journal beside it, and no name yet; read by SQLite's own means, as it closes it (F1)."""
+    if not files.size(files.beside(path, "-journal")):
+        return False
+    file = apsw.VFSFile(vfs or "", str(path), [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0])
+    try:
+        return not any(file.xRead(_NAME_BYTES, 0))
+    finally:
+        file.xClose()
 
 
 def _pass_mutexes() -> None:
