@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
+import apsw
 import pytest
 
 import onewriter
@@ -16,6 +17,7 @@ from onewriter.snapshots import Progress
 from tests.support.children import as_nobody, child
 from tests.support.modes import UMASKS, mode, umask
 from tests.support.places import common_folder, small_disk
+from tests.support.sick_vfs import SickVFS
 from tests.support.steps import Call, Steps
 from tests.support.stranger import Stranger
 
@@ -520,4 +522,29 @@ def test_a_process_killed_in_a_restore(db: Database, tmp_path: Path, writes: int
     else:
         assert not dest.exists()
     onewriter.restore(snapshot, dest)
+    assert rows_of(dest) == ROWS
+
+
+@pytest.mark.parametrize("kind", ["wal", "db"])
+def test_a_restored_file_that_the_disk_does_not_take_is_no_database(
+    db: Database, tmp_path: Path, kind: str
+) -> None:
+    """Its last close moves the WAL, and where that fails only logs it: the rest is in a file that would be deleted."""
+    snapshot = db.snapshot(tmp_path / "s.db")
+    sick = SickVFS("sick-restore")
+    asked: list[str] = []
+
+    def rule(what: str, of: str) -> None:
+        if what == "sync":
+            asked.append(of)
+            if of == kind and "wal" in asked:
+                raise apsw.IOError
+
+    sick.rule = rule
+    dest = tmp_path / "b.db"
+    with pytest.raises(SnapshotError, match=r"the disk did not take|SQLITE_IOERR"):
+        onewriter.restore(snapshot, dest, Config(vfs="sick-restore"))
+    assert names(tmp_path) == {"data", "s.db"}
+    sick.rule = None
+    onewriter.restore(snapshot, dest, Config(vfs="sick-restore"))
     assert rows_of(dest) == ROWS

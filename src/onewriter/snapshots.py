@@ -237,6 +237,9 @@ def _copy(source_path: Path, made: Path, config: Config) -> None:
         with_wal.use_wal()
     finally:
         with_wal.close()
+    if files.log_beside(made) is not None:  # the close leaves there what the disk does not take, and only logs that
+        msg = f"cannot make {made}: the disk did not take all of it; the log has what it said"
+        raise SnapshotError(msg, ran="rolled_back")
 
 
 def _replace(source_path: Path, target: Path, config: Config) -> None:
