@@ -27,10 +27,16 @@ hypothesis.settings.load_profile("onewriter")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --seed, --soak and --switch-interval."""
+    """Add --seed, --soak, --power-loss and --switch-interval."""
     parser.addoption("--switch-interval", type=float, help="of sys.setswitchinterval, in seconds")
     parser.addoption(
         "--soak", type=float, default=4.0, help="how long each soak of several processes lasts, in seconds"
+    )
+    parser.addoption(
+        "--power-loss",
+        type=int,
+        default=2,
+        help="how many states are drawn of each moment that power is lost at",
     )
     parser.addoption("--seed", type=int, help="the seed of random tests; another one every run if not given")
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from onewriter import Database, Error, Migration, Transaction
 
@@ -96,7 +96,7 @@ class Verdict:
         survived: how many of the last two are there.
     """
 
-    complaints: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list[str])
     acknowledged: int = 0
     refused: int = 0
     unknown: int = 0
@@ -136,9 +136,16 @@ def judge(fates: Mapping[str, Fate], found: Iterable[tuple[str, int]], *, surviv
     )
 
 
+class Row(NamedTuple):
+    """One half of a unit."""
+
+    name: str
+    half: int
+
+
 def rows(db: Database) -> list[tuple[str, int]]:
-    """Return what *db* has of the table of units."""
-    return [(str(name), int(half)) for name, half in db.query(SELECT)]  # type: ignore[arg-type]
+    """Return what *db* has of the table of units; raises `RowMismatch` where that is something else."""
+    return list(db.query(SELECT, into=Row))
 
 
 # --- the ways to write one unit

@@ -44,3 +44,18 @@ def common_folder() -> Generator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def in_memory(folder: Path) -> Generator[Path]:
+    """A new folder in memory for a block, where the system has one; else *folder*, which is made."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        folder.mkdir()
+        yield folder
+        return
+    made = Path(tempfile.mkdtemp(prefix="onewriter-", dir=memory))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
