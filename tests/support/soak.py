@@ -1,10 +1,9 @@
 """One of several processes that have a database together: it opens, migrates, writes, reads and closes, over and over.
 
-    python -m tests.support.soak PATH LOG SEED SECONDS [kill]
+    python -m tests.support.soak PATH LOG SEED SECONDS
 
-Each write that was acknowledged is put down in LOG, which needs no sync to survive the end of a process. With ``kill``
-it ends itself now and then as nothing can catch: in the middle of a write, or with the database open. Whatever else
-goes wrong ends it with a traceback. At its end it prints how often it opened, and how often SQLite said busy.
+Each write that was acknowledged is put down in LOG. Whatever goes wrong ends it with a traceback. At its end it prints
+how often it opened, and how often SQLite said busy. Processes that are killed: `tests.faults.victim`.
 """
 
 # APSW's stub leaves the type of a buffer unknown.
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -38,12 +36,11 @@ INSERT = "INSERT INTO row VALUES (?)"
 class Soak:
     """One process's part."""
 
-    def __init__(self, path: Path, log: Path, seed: int, *, kills: bool) -> None:
+    def __init__(self, path: Path, log: Path, seed: int) -> None:
         """Draw everything from *seed*."""
         self._path = path
         self._log = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         self._drawn = random.Random(seed)
-        self._kills = kills
         self._written = 0
         self.opened = self.retries = 0
 
@@ -81,8 +78,6 @@ class Soak:
         if self._drawn.random() < 0.5:
             self._drawn.choice(others)()
         self._look(db)
-        if self._dies(0.05):
-            os.kill(os.getpid(), signal.SIGKILL)
 
     def _change_the_schema(self, db: Database) -> None:
         with db.unsafe_connection() as connection:
@@ -90,11 +85,6 @@ class Soak:
 
     def _insert(self, tx: Transaction) -> None:
         tx.execute(INSERT, (self._name(),))
-        if self._dies(0.01):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def _dies(self, how_often: float) -> bool:
-        return self._kills and self._drawn.random() < how_often
 
     def _name(self) -> str:
         self._written += 1
@@ -110,7 +100,7 @@ class Soak:
 
 
 if __name__ == "__main__":
-    path, log, seed, seconds, *kill = sys.argv[1:]
-    soak = Soak(Path(path), Path(log), int(seed), kills=bool(kill))
+    path, log, seed, seconds = sys.argv[1:]
+    soak = Soak(Path(path), Path(log), int(seed))
     soak.run(time.time() + float(seconds))
     sys.stdout.write(f"{soak.opened} {soak.retries}\n")
