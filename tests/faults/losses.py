@@ -24,6 +24,7 @@ from tests.support.oracle import Fate, judge, rows
 
 from .disk import Disk, Note, Way, newest, oldest
 from .power import AGAIN, COPY, DATABASE, FILLED, MIGRATIONS, OTHER, Life, Said
+from .recorder import recording
 
 T = TypeVar("T")
 VERSION: Final = MIGRATIONS[-1].version
@@ -49,10 +50,10 @@ class Found:
         return frozenset(name for name, _half in self.units)
 
 
-def examine(path: Path) -> Found:
+def examine(path: Path, vfs: str | None = None) -> Found:
     """Open the database at *path* as a service would after the loss, and look at all of it."""
     try:
-        with onewriter.open(path, config=Config(write_timeout_s=5.0, migrate_timeout_s=5.0)) as db:
+        with onewriter.open(path, config=Config(vfs=vfs, write_timeout_s=5.0, migrate_timeout_s=5.0)) as db:
             version = db.schema_version()
             wrong = "; ".join(db.check()) or _half_migrated(db, version)
             return Found(tuple(rows(db)) if version >= 1 else (), version, wrong)
@@ -103,10 +104,33 @@ class Losses:
             new = events[disk.moment : moment]
             disk.play(new)
             self._hear(event.said for event in new if isinstance(event, Note))
-            for way in (*_PLAIN, *(self._draw() for _ in range(drawn))):
-                self.states += 1
-                for complaint in self._complaints(self._found(disk.after(way))):
-                    self.complaints.append(f"at {moment} of {len(events)}, left {way.name}: {complaint}")
+            self._lose(disk, drawn, f"at {moment} of {len(events)}")
+
+    def _lose(self, disk: Disk, drawn: int, when: str) -> None:
+        for way in (*_PLAIN, *(self._draw() for _ in range(drawn))):
+            self.states += 1
+            for complaint in self._complaints(self._found(disk.after(way))):
+                self.complaints.append(f"{when}, left {way.name}: {complaint}")
+
+    def sweep_again(self, folder: Path, drawn: int) -> None:
+        """Open what the last moment of a sweep may have left, below *folder*, and lose power at each moment of that.
+
+        Opening recovers; and the last close moves the WAL.
+        """
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        left = self._disk.after(self._draw())
+        for path, content in left.items():
+            (folder / path.name).write_bytes(content)
+        with recording(folder, "onewriter-recovers") as recorder:
+            recorder.adopt()
+            durable = len(recorder.events)
+            examine(folder / DATABASE, "onewriter-recovers")
+        disk = Disk()
+        disk.play(recorder.events[:durable])
+        for event in recorder.events[durable:]:
+            disk.play((event,))
+            self._lose(disk, drawn, f"recovering at {self._disk.moment}")
 
     def first(self, drawn: int) -> str | None:
         """Sweep over all moments up to the first complaint, and return it."""

@@ -38,7 +38,7 @@ class Recorder:
     """
 
     def __init__(self, root: Path) -> None:
-        """Begin with nothing in *root*, which is empty."""
+        """Begin with nothing; what is in *root* already `adopt` notes."""
         self.root = root
         self.events: list[Event] = []
         self.fails: Callable[[Path], bool] | None = None
@@ -61,6 +61,14 @@ class Recorder:
         with self._lock:
             if path in self._files:
                 self.events.append(Cut(self._files[path], size))
+
+    def adopt(self) -> None:
+        """Begin with the files that there are, all of them durable."""
+        for path in sorted(self.root.iterdir()):
+            self.created(path)
+            self.write(path, 0, path.read_bytes())
+            self._note(Sync(self._files[path], len(self.events)))
+        self._note(SyncNames(self.root, len(self.events)))
 
     def created(self, path: Path) -> None:
         """Note a file that has been made, if it is new and of this folder."""

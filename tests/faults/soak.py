@@ -117,7 +117,9 @@ def main(
     processes: Annotated[int, typer.Option(metavar="N", help="Processes that are killed in each round.")] = 3,
 ) -> None:
     """Kill processes in the middle of their work, and take away the power, over and over."""
-    logging.getLogger("onewriter").addHandler(logging.NullHandler())  # it says much of the faults that are made here
+    logging.getLogger("onewriter").addHandler(
+        logging.NullHandler()
+    )  # it says much of the faults that are made here
     console = Console()
     place = Path(tempfile.mkdtemp(prefix="onewriter-soak-"))
     soak, seeds = Soak(processes), Random(seed)

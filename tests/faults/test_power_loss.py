@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
+from random import Random
+from typing import Final
 
 import pytest
 
@@ -18,6 +20,8 @@ from .disk import Sync
 from .losses import Losses
 from .power import life
 from .sick_syncs import SickSyncs
+
+AGAIN: Final = 8  # moments whose recovery is recorded
 
 
 @pytest.mark.parametrize("durability", ["full", "normal"])
@@ -37,6 +41,20 @@ def test_power_is_lost_at_every_moment(
         losses.sweep(range(len(events) + 1), drawn)
     losses.check()
     assert losses.different > 100
+
+
+def test_power_is_lost_again_while_it_recovers(tmp_path: Path, seed: int) -> None:
+    """From moments that are drawn, at every moment of the next opening and closing."""
+    with life(tmp_path / "life", "full") as lived:
+        lived.live()
+    moments = sorted(Random(seed).sample(range(len(lived.recorder.events)), AGAIN))
+    with in_memory(tmp_path / "left") as place:
+        losses = Losses(lived, place / "state", seed)
+        for moment in moments:
+            losses.sweep((moment,), 0)
+            losses.sweep_again(place / "recovers", 1)
+    losses.check()
+    assert losses.states > 50
 
 
 @pytest.mark.parametrize("on", [False, True], ids=["once", "from then on"])
