@@ -27,7 +27,7 @@ hypothesis.settings.load_profile("onewriter")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --seed, --soak, --power-loss and --switch-interval."""
+    """Add the options of this project's tests."""
     parser.addoption("--switch-interval", type=float, help="of sys.setswitchinterval, in seconds")
     parser.addoption(
         "--soak", type=float, default=4.0, help="how long each soak of several processes lasts, in seconds"
@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=2,
         help="how many states are drawn of each moment that power is lost at",
     )
+    parser.addoption("--search-all", action="store_true", help="search the explorer's long cases: minutes")
     parser.addoption("--seed", type=int, help="the seed of random tests; another one every run if not given")
 
 

@@ -1,4 +1,7 @@
-"""Small cases in every order that matters (`search`, D1)."""
+"""Small cases in every order that matters (`search`, D1).
+
+scripts/test --quick tests/explorer --search-all    searches the long ones too, which are drawn from else: minutes
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from tests.explorer.search import Broken
 
 pytestmark = pytest.mark.usefixtures("patch")
 
+DRAWN = 4_000
 KINDS = (
     "write",
     "execute",
@@ -67,12 +71,19 @@ SUBMITTED = (
 )
 STRUCK = (
     *(Case((kind,), main=0, strike=True) for kind in ("write", "execute", "alone", "turn", "loses")),
+    *(Case(("execute", other), main=0, strike=True) for other in ("write", "execute")),
+    Case(("turn", "execute"), main=0, strike=True),
+)
+# Half a minute each: searched where that is asked for, and drawn from a seed else.
+LONG = (
     *(
         Case((kind, other), main=0, strike=True)
-        for kind in ("write", "execute", "fails", "timed")
+        for kind in ("write", "fails", "timed")
         for other in ("write", "execute")
     ),
-    Case(("turn", "execute"), main=0, strike=True),
+    Case(
+        ("submit", "timed_close")
+    ),  # at once after the first one: the background thread may not have started
 )
 
 
@@ -135,11 +146,6 @@ def test_a_streak_of_statements(kinds: tuple[str, ...], seed: int) -> None:
         draw(case, seed, 60)
 
 
-def test_closing_at_once_after_the_first_submit() -> None:
-    """The future hears, and the connection is closed, though nobody waits for the background thread to start."""
-    search(Case(("submit", "timed_close")))
-
-
 def test_struck_in_a_full_line() -> None:
     """What the interrupt left in line does not keep out those who wait outside; too many orders for a search."""
     draw(Case(("write", "write", "write"), pending_max=1, main=1, strike=True), 3, 1_000)
@@ -149,6 +155,15 @@ def test_struck_in_a_full_line() -> None:
 def test_the_main_thread_is_struck(case: Case) -> None:
     """Once, at any point, inside the line's lock and right after an acquire too."""
     search(case)
+
+
+@pytest.mark.parametrize("case", LONG, ids=str)
+def test_long_cases(case: Case, seed: int, search_all: bool) -> None:
+    """In every order with --search-all, and in some else."""
+    if search_all:
+        search(case)
+    else:
+        draw(case, seed, DRAWN)
 
 
 def test_no_outcome_is_missed(patch: pytest.MonkeyPatch) -> None:

@@ -110,8 +110,9 @@ class History(Generic[T]):
             self._doubtful |= {self._moments[place] for place in covered[1:]}
             return
         sure = [place for place in covered if self._moments[place] not in self._doubtful]
-        first = sure[-1]
-        del self._moments[:first], self.held[:first]
+        if not sure:
+            return  # a sync that began later has ended before
+        del self._moments[: sure[-1]], self.held[: sure[-1]]
         self._doubtful &= set(self._moments)
 
 

@@ -135,12 +135,10 @@ def main(
                 done = f"{soak.kills.killed.total():,} kills, {soak.states:,} losses of power, 0 lost"
                 progress.update(bar, completed=time.monotonic() - started, description=done)
                 turn_seed = seeds.randrange(2**32)
-    except AssertionError:
+    except Exception:  # noqa: BLE001 - whatever ends it is to be looked at
         console.print(soak.table())
         console.print_exception()
-        console.print(
-            f"A promise broke. The files are in {place}; repeat with: scripts/soak --seed {turn_seed}"
-        )
+        console.print(f"It failed. The files are in {place}; repeat with: scripts/soak --seed {turn_seed}")
         sys.exit(1)
     except KeyboardInterrupt:
         shutil.rmtree(place, ignore_errors=True)

@@ -59,6 +59,12 @@ def test_what_is_written_while_it_is_synced_is_not_in_it() -> None:
     assert _left([*MADE, Write(1, 0, b"a"), Write(1, 0, b"b"), Sync(1, 3)], OLDEST) == b"a"
 
 
+def test_a_sync_that_ends_after_a_later_one_changes_nothing() -> None:
+    """It began before that one."""
+    written: list[Event] = [*MADE, Write(1, 0, b"a"), Write(1, 0, b"b"), Sync(1, 4), Sync(1, 3), Sync(1, 1)]
+    assert _all_left(written) == {b"b"}
+
+
 def test_a_sync_that_failed_makes_nothing_durable() -> None:
     """Nor does a later one what that was to make so, unless it is written again."""
     failed: list[Event] = [*MADE, Write(1, 0, b"a"), Sync(1, 3), Write(1, 0, b"b"), Sync(1, 5, failed=True)]
