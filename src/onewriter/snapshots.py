@@ -237,7 +237,8 @@ def _copy(source_path: Path, made: Path, config: Config) -> None:
         with_wal.use_wal()
     finally:
         with_wal.close()
-    if files.log_beside(made) is not None:  # the close leaves there what the disk does not take, and only logs that
+    # The close leaves there what the disk does not take, and only logs that.
+    if files.log_beside(made) is not None:
         msg = f"cannot make {made}: the disk did not take all of it; the log has what it said"
         raise SnapshotError(msg, ran="rolled_back")
 
