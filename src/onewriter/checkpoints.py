@@ -28,9 +28,9 @@ C8  Where a reader has let the file get long, it is cut while writes go on, by t
     ``CUT_BYTES``, and restarts are sought more often until the file is within its limit.
 
 The thread is started when the WAL first has enough in it. Fields are written by one side each: ``_asked`` and
-``_cut_to`` by the holder of the write role, all others by the thread; but ``_pause_log`` and ``_complained`` by both:
-at worst there is a pause, or a line in the log, too many. A `_Pause` is answered once; an answer that comes late is to
-no one.
+``_cut_to`` by the holder of the write role, all others by the thread; but ``_pause_log``, ``_is_moved`` and
+``_complained`` by both: at worst there is a pause, or a line in the log, too many. A `_Pause` is answered once; an
+answer that comes late is to no one.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ from .connection import Connection
 from .errors import Error
 from .helpers import Helper
 from .locks import closed_lock, holding, wake_up
+from .shared import all_of
 from .upkeep import Mode
 
 _log = logging.getLogger(__name__)
@@ -346,21 +347,24 @@ class Checkpointer:
 
 
 _all: weakref.WeakSet[Checkpointer] = weakref.WeakSet()
-_held: list[threading.RLock] = []  # while the process forks
+# By the identifier of the thread that forks, which two may do at once, what it has meanwhile.
+_held: dict[int, list[threading.RLock]] = {}
 
 
 def _before_fork() -> None:
-    locks = [lock for each in list(_all) for lock in (each.settling, each.calling)]
-    _held.extend(lock for lock in locks if lock.acquire(timeout=_FORK_S))
+    locks = [lock for each in all_of(_all) for lock in (each.settling, each.calling)]
+    held = _held[threading.get_ident()] = []
+    held.extend(lock for lock in locks if lock.acquire(timeout=_FORK_S))
 
 
 def _after_fork() -> None:
-    while _held:
-        _held.pop().release()
+    for lock in _held.pop(threading.get_ident(), ()):
+        lock.release()
 
 
 def _after_fork_in_child() -> None:
     _after_fork()
+    _held.clear()
     _all.clear()  # the parent's: one of a call that did not end in time would delay each fork of the child
 
 

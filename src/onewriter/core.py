@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from .helpers import apart
 from .locks import closed_lock
 from .presence import Presence, nested
 from .readers import Readers
+from .shared import all_of
 from .turns import Turn
 from .watch import Watch
 from .writer import Writer
@@ -143,7 +144,7 @@ class Core:
             ended = self.writer.close(deadline) and ended  # last, so that its close ends the WAL
         if self.background is not None:
             self.background.end(deadline)
-        for staff in self._staff():
+        for staff in all_of(self.tasks):
             staff.stop()
             staff.join(deadline)
         if self._checkpointer is not None and ended:
@@ -152,11 +153,6 @@ class Core:
             self.watch.end(deadline)
             self._presence.release(self._readers)
         self.is_closing = False
-
-    def _staff(self) -> list[Staff]:
-        while True:
-            with suppress(RuntimeError):  # another thread has added one in between
-                return list(self.tasks)
 
     def _writer_ended(self) -> None:
         self._writer_is_ended = True

@@ -348,8 +348,9 @@ class Database(Reading):
         return writer.perform(request, timeout_s, portable=portable, alone=alone)
 
     def _for_writing(self) -> Writer:
-        if self._live is not None:
-            return self._live
+        live = self._live  # once: `close` may come (`shared`, U4)
+        if live is not None:
+            return live
         self._check_usable()
         if self._core.writer is None:
             msg = f"{self.path} was opened with read_only=True"

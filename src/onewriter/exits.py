@@ -15,6 +15,7 @@ import weakref
 from typing import Protocol
 
 from . import clock
+from .shared import all_of
 
 _CLOSE_S = 5.0
 
@@ -49,7 +50,7 @@ def _tell_multiprocessing() -> None:
 
 def _close_all() -> None:
     deadline = clock.now() + _CLOSE_S
-    for core in list(_open):
+    for core in all_of(_open):
         core.close_at_exit(deadline)
 
 

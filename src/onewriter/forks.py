@@ -31,6 +31,7 @@ from typing import Protocol
 from . import errands, files, presence, trials
 from .errors import ForkedDatabase
 from .locks import holding
+from .shared import all_of
 
 
 class Forkable(Protocol):
@@ -157,8 +158,8 @@ def _after_fork() -> None:
     _was_used = _was_used or any(_users)
     presence.forget_all()
     errands.forget_all()
-    holders = [holder.disown() for holder in list(_open)]
-    handles = list(_handles)
+    holders = [holder.disown() for holder in all_of(_open)]
+    handles = all_of(_handles)
     _open.clear()
     _handles.clear()
     for handle in handles:

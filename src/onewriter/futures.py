@@ -120,11 +120,14 @@ class WriteFuture(Future[T]):
     _exception: BaseException | None = None
     _done_callbacks = ()  # those of ours are in `_calls`
     _told = False  # from here on callbacks are called at once
+    _runner: Runner
     ticket: object = None
 
     def __init__(self, runner: Runner) -> None:
         """Be the future of a request that *runner* is to run."""
-        self._runner = runner
+        # By the dictionary, which is made now, by one thread: where two come to be the first to look at it, and the
+        # collector runs in between, Python 3.11 makes two of them, and comes to grief.
+        self.__dict__["_runner"] = runner
 
     # --- for users
 
@@ -134,8 +137,9 @@ class WriteFuture(Future[T]):
             return False
         try:
             self._tell(_CANCELLED)
-            if self.ticket is not None:
-                self._runner.withdraw(self.ticket)
+            ticket = self.ticket  # once: `settle` may come (`shared`, U4)
+            if ticket is not None:
+                self._runner.withdraw(ticket)
                 self.ticket = None
             self.call_back()
         except BaseException:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from . import errands, files
 from .errors import CannotOpen, NestedWrite
 from .locks import holding
+from .shared import may_see_frames
 
 if TYPE_CHECKING:
     from asyncio import Task  # loaded by who uses it: half of the time that `import onewriter` takes
@@ -89,10 +90,10 @@ class Presence:
         if self._warned is request:
             return
         self._warned = request
-        ident = next((ident for ident, each in list(self.writing.items()) if each is request), None)
+        ident = next((ident for ident, each in self.writing.copy().items() if each is request), None)
         thread = (each.name for each in threading.enumerate() if each.ident == ident)
         name = (ident is not None and errands.who_has(ident)) or next(thread, "a thread that ended")
-        frame = _frames().get(ident) if ident is not None else None
+        frame = _frames().get(ident) if ident is not None and may_see_frames() else None
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
         _log.warning("%s: %s has held the write turn %s\n%s", path, name, how_long, stack)
 

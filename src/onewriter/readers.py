@@ -140,7 +140,7 @@ class Readers:
                 take_from_the_dead(self, self._lent(), self._path)  # which others may be at, too
                 return
             reader = self._readers[0]
-            for reader, held in list(self.holders.items()):
+            for reader, held in self.holders.copy().items():
                 if held is loan:
                     if loan[3] is not None:
                         loan[3].claim(ENDED)  # R10
@@ -357,7 +357,7 @@ class Readers:
 
     def _leave(self, loan: Loan) -> None:
         """Leave the queue, where *loan* waits in it."""
-        for waiter in list(self._waiting):
+        for waiter in self._waiting.copy():
             if waiter.loan is loan:
                 with self._lock:
                     self._waiting.pop(waiter, None)
@@ -390,7 +390,7 @@ class Readers:
             self.at_end()
 
     def _lent(self) -> list[Lent]:
-        return [(reader, loan) for reader, loan in list(self.holders.items()) if loan is not CLOSED]
+        return [(reader, loan) for reader, loan in self.holders.copy().items() if loan is not CLOSED]
 
     def _refusal(self) -> DatabaseClosed:
         return DatabaseClosed(f"{self._path} is closed")

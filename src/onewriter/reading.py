@@ -273,7 +273,7 @@ class Reading:
         readers = self._readers
         # Outside of another query, what else the thread has for single statements is what two interrupts have left, the
         # second while the first was cleaned up. A thread of its own may be at it this moment: so not by `end`.
-        mine = [each for each in list(self._holders.values()) if each[0] == loan[0] and each[3] is None]
+        mine = [each for each in self._holders.copy().values() if each[0] == loan[0] and each[3] is None]
         left = [each for each in mine if each is not loan]
         if left and not _is_within_another(self._ask.__code__):
             for each in left:

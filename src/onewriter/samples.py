@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,13 +51,18 @@ class Samples:
 
     def spread(self) -> Spread:
         """Return what they say; zeros where there are none."""
-        ordered = sorted(self._last.copy())
+        ordered = self._ordered()
         if not ordered:
             return Spread(p50=0.0, p99=0.0, max=0.0)
         last = len(ordered) - 1
         return Spread(
             p50=ordered[last // 2], p99=ordered[min(last, len(ordered) * 99 // 100)], max=self._longest
         )
+
+    def _ordered(self) -> list[float]:
+        while True:
+            with suppress(RuntimeError):  # another thread has counted none in between (`shared`, U3)
+                return sorted(self._last.copy())
 
 
 class Tally:
@@ -79,4 +85,4 @@ class Tally:
     @property
     def count(self) -> int:
         """So often."""
-        return sum(list(self._counts.values()))
+        return sum(self._counts.copy().values())

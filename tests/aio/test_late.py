@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from onewriter import Config, ReadTimeout, ReadTransaction, WriteTimeout, aio
+from onewriter import Config, ReadTimeout, ReadTransaction, WriteTimeout, aio, clock
 from onewriter.aio import mailbox
 from onewriter.aio.crew import Job
 from onewriter.blockers import Blame
@@ -171,3 +171,32 @@ async def test_a_read_is_late_though_a_thread_seemed_to_come(
             await db.query("SELECT 1", timeout_s=0.01)
         await first
         assert steps.is_marked("spared")
+
+
+@on_loop
+async def test_a_task_is_destroyed_while_the_loop_looks_who_is_late() -> None:
+    """By the collector, on any thread: its letter is taken out in the middle of the look."""
+    box = mailbox.Mailbox(asyncio.get_running_loop())
+    first, second = _Destroying(box), mailbox.Letter()
+    first.other = second
+    box.expect(first)
+    box.expect(second)
+    box._look()
+    assert [*box._open] == [first]
+    box.forget(first)
+
+
+class _Destroying(mailbox.Letter):
+    """At whose look another one is dropped."""
+
+    other: mailbox.Letter | None = None
+
+    def __init__(self, box: mailbox.Mailbox) -> None:
+        self._box = box
+
+    @property
+    def until(self) -> float:  # type: ignore[override]
+        """When it has to have begun."""
+        if self.other is not None:
+            self._box.forget(self.other)
+        return clock.NEVER

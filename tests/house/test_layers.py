@@ -27,7 +27,7 @@ SOURCE = ROOT / "src" / PACKAGE
 # stands for all modules of that folder. A module that the design plans may have its place before it exists.
 LAYERS = (
     ("errors",),
-    ("values", "config", "clock", "samples", "locks"),
+    ("values", "config", "clock", "samples", "locks", "shared"),
     ("counts",),
     ("errands", "trials"),
     ("files", "presence", "forks", "exits", "helpers", "marks", "gates", "blocks", "loans"),

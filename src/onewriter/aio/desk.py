@@ -134,7 +134,7 @@ class Desk:
 
     def _holders(self) -> list[asyncio.Task[Any]]:
         """Return the tasks that have a write transaction of the file open."""
-        found = [each() for each in list(self._presence.tasks)]
+        found = [each() for each in self._presence.tasks.copy()]
         return [each for each in found if each is not None]
 
     # --- reading
@@ -208,7 +208,7 @@ class Desk:
 
     def _count(self, task: asyncio.Task[Any]) -> int:
         """Return how many reads *task* has open."""
-        return sum(each() is task for each in list(self._reading))
+        return sum(each() is task for each in self._reading.copy())
 
     # --- the file, and its end
 
@@ -264,7 +264,7 @@ class Desk:
 
     def _drop_lost(self) -> None:
         """Drop the mailboxes of lost loops, with what has come for them."""
-        for box in [each for each in list(self._boxes.values()) if each.is_lost]:
+        for box in [each for each in self._boxes.copy().values() if each.is_lost]:
             self._boxes.pop(box.loop, None)
             box.lose()
 

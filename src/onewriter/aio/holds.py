@@ -9,6 +9,7 @@ from pathlib import Path
 
 from onewriter import clock
 from onewriter.errors import TransactionEnded
+from onewriter.shared import may_see_frames
 from onewriter.turns import held_too_long
 
 from .mailbox import Letter
@@ -60,7 +61,7 @@ class Hold:
     def _warn(self) -> None:
         stack = io.StringIO()
         task = self._letter.who_asked
-        if task is not None:
+        if task is not None and may_see_frames():
             task.print_stack(file=stack)
         held_s = clock.now() - self._since
         _log.warning(

@@ -115,12 +115,12 @@ class Mailbox:
         self.put = self._letters.append
         self._rung, self._rung_at = False, 0.0  # see M2
         self._looked_in_at = 0.0
-        # On the loop's thread alone, while that is not closed: those that have not arrived, and the timer for their
-        # deadlines.
+        # Those that have not arrived: added on the loop's thread, and taken out there, or by whoever destroys a task.
         self._open: dict[Letter, None] = {}
         # Some of those, whose deadline has passed; when the last were told so, since an interrupt may lose the rest.
         self._late: deque[Letter] = deque()
         self._late_at = 0.0
+        # On the loop's thread alone: the timer for their deadlines.
         self._looks_at = 0.0  # in the past: there is no timer
         self._timers: tuple[asyncio.TimerHandle, ...] = ()  # the second one for where the first is struck
         self._struck: Letter | None = None  # arrives for the second time
@@ -176,11 +176,12 @@ class Mailbox:
         now, late = clock.now(), self._late
         # The rest of an earlier look is on its way: not twice in a turn (M6).
         is_told = bool(late) and now < self._late_at + _AGAIN_S
-        for letter in [each for each in self._open if each.until <= now]:
+        waiting = self._open.copy()  # a task that is destroyed, on any thread, takes its letter out
+        for letter in [each for each in waiting if each.until <= now]:
             letter.until = clock.NEVER  # it is looked at once, unless it says otherwise
             late.append(letter)
-        if self._open:
-            self._look_by(min(now + BEAT_S, *(each.until for each in self._open)))
+        if waiting:
+            self._look_by(min(now + BEAT_S, *(each.until for each in waiting)))
         else:
             self._looks_at = 0.0
         if self._letters and self._looked_in_at + _AGAIN_S < now:  # M7; else the rest is on its way
@@ -238,7 +239,7 @@ class Mailbox:
                 break  # another thread has found it closed too
             self.forget(letter)
             letter.be_lost()
-        for letter in list(self._open):
+        for letter in self._open.copy():
             self.forget(letter)
             letter.drop()
         self._rung = False

@@ -272,7 +272,7 @@ class Session(Generic[S]):
         else:
             self._over = str(error) or type(error).__name__
         self._ending = None if self._is_left else error
-        for call in list(self._unserved):
+        for call in self._unserved.copy():
             self.box.forget(call)
             settle(call.answer, None, self._refusal())
         self._unserved.clear()
@@ -283,7 +283,7 @@ class Session(Generic[S]):
     def abandon(self) -> None:
         """Have it ended, and wait for nothing; on any thread, a finalizer's too (S5, S6)."""
         if not self._is_left:
-            for call in list(self._unserved):
+            for call in self._unserved.copy():
                 call.dropped = call.broken = True
         self._calls.put(None)
         self.at_end()
