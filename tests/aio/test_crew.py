@@ -12,7 +12,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from onewriter import clock
+from onewriter import clock, forks
 from onewriter.aio.crew import Crew, Job
 from onewriter.aio.mailbox import Mailbox
 from tests.support.steps import LIMIT_S, Call, Steps
@@ -152,3 +152,26 @@ def test_many_ask_and_leave_at_once(box: Mailbox, seed: int) -> None:
         assert not any(job.done.is_set() for job, was_withdrawn in asked if was_withdrawn)
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_a_forked_child_waits_for_no_thread_of_its_parent(box: Mailbox) -> None:
+    """A thread that the child does not have may have been at the jobs."""
+    steps, crew, job = Steps(), Crew("read-test", 1), Asked(box)
+    crew._jobs[job] = None
+
+    def keep() -> None:
+        with crew._lock:
+            steps.mark("at the jobs")
+            steps.wait_for("forked")
+
+    call = Call(keep)
+    steps.wait_for("at the jobs")
+    try:
+        assert crew in forks._open
+        crew.disown()
+        assert crew.withdraw(job)
+    finally:
+        steps.mark("forked")
+        call.result()
+    crew.stop()
+    assert crew.join(clock.now() + LIMIT_S)

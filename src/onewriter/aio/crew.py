@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
-from itertools import count, repeat
 from queue import Empty, SimpleQueue
+from typing import Final
 
-from onewriter import clock, errands
+from onewriter import clock, errands, forks
 from onewriter.errors import OperationalError
 from onewriter.helpers import apart
-from onewriter.locks import closed_lock, wake_up
+from onewriter.locks import closed_lock, holding, wake_up
 
 from .mailbox import HAND_OVER_S, Answer, Mailbox
 
@@ -108,6 +109,9 @@ def _done(_left_s: float) -> object:
     raise AssertionError("a job is done once")
 
 
+_MISSING: Final = object()
+
+
 def begin_apart(job: Job, name: str, box: Mailbox) -> Job:
     """Have *job* done by a thread of its own, called *name*; its outcome comes by *box*."""
     job.task = asyncio.current_task()
@@ -119,29 +123,30 @@ def begin_apart(job: Job, name: str, box: Mailbox) -> Job:
 class Crew:
     """The threads of one database.
 
-    No lock, since each step is one call into C, so that no interrupt comes in between either: a thread is started as
-    its place is taken out of ``_vacant``, and ``_idle`` has one entry for each that waits for a ring. Whoever adds a
-    job, or takes one, looks afterwards whether more rings than threads wait. Each job has been rung for once, and who
-    takes one out takes a ring with it: not always its own, so that who withdraws one looks afterwards whether there
-    is a ring for each that is left. A ring too many does no harm. Once it was stopped, who hears a ring rings again,
-    and each thread ends when it finds no job.
+    Each step is one call into C, so that no interrupt comes in between, and whole among threads too (`shared`): a
+    thread is started as its place is taken out of ``_vacant``, and ``_idle`` has one entry for each that waits for a
+    ring. So nothing here has a lock, but for ``_jobs``, which has one for as long as a call into C lasts. Whoever adds
+    a job, or takes one, looks afterwards whether more rings than threads wait. Each job has been rung for once, and
+    who takes one out takes a ring with it: not always its own, so that who withdraws one looks afterwards whether
+    there is a ring for each that is left. A ring too many does no harm. Once it was stopped, who hears a ring rings
+    again, and each thread ends when it finds no job.
     """
 
     def __init__(self, name: str, size: int) -> None:
         """Have *size* threads at most, called *name* and a number."""
         self._name = name
         self._size = size
-        self._jobs: OrderedDict[Job, None] = OrderedDict()
+        self._lock = threading.RLock()  # re-entrant for `holding`
+        self._jobs: OrderedDict[Job, None] = OrderedDict()  # guarded by _lock; anybody may look at its length
         self._rings: SimpleQueue[None] = SimpleQueue()
         self._is_stopped = False
         self._is_alone = False  # the last thread that was asked for could not be started
         self._vacant: list[tuple[()]] = [()] * size
-        # Each `next` takes a place and starts a thread.
-        self._hires = map(_thread.start_new_thread, repeat(self._begin), iter(self._vacant.pop, None))
-        self._numbers = count(1)
+        self._numbers = list(range(size, 0, -1))  # of threads to come
         self._idle: list[None] = []
         self._gone: list[tuple[()]] = []  # the places of those that ended
         self._news = closed_lock()  # that one has
+        forks.register(self)
 
     def do(self, job: Job) -> None:
         """Have *job* done by the next thread that is free; waits for nothing.
@@ -150,7 +155,7 @@ class Crew:
             OperationalError: the system has no thread left, and there is none yet.
         """
         job.crew = self
-        self._jobs[job] = None
+        holding(self._lock, self._jobs.__setitem__, job, None)
         self._rings.put(None)
         self.hire_at_need()
         if self._is_stopped and self.withdraw(job):  # it may have come too late for any of them
@@ -158,7 +163,7 @@ class Crew:
 
     def withdraw(self, job: Job) -> bool:
         """Take *job* out, for any thread; False where one has come to it."""
-        if self._jobs.pop(job, self) is self:
+        if holding(self._lock, self._jobs.pop, job, _MISSING) is _MISSING:
             return False
         with suppress(Empty):  # one has heard, and will find nothing
             self._rings.get_nowait()
@@ -176,7 +181,8 @@ class Crew:
         """
         if self._rings.qsize() > len(self._idle) and self._vacant:
             try:
-                next(self._hires)
+                # One call takes a place and starts a thread.
+                next(map(_thread.start_new_thread, (self._begin,), iter(self._vacant.pop, None)))
                 self._is_alone = False
             except IndexError:
                 pass  # another was quicker
@@ -213,11 +219,20 @@ class Crew:
         wake_up(self._news)  # for the next who waits
         return True
 
+    def disown(self) -> list[object]:
+        """In a forked child: have a new lock, since a thread of the parent may have had the old one."""
+        self._lock = threading.RLock()
+        return []
+
     def _do_rest(self) -> None:
-        with suppress(KeyError):  # another thread may take the last one
-            while self._jobs:
-                job, _ = self._jobs.popitem(last=False)
-                job.do()
+        while (job := self._next()) is not None:
+            job.do()
+            del job
+
+    def _next(self) -> Job | None:
+        """Take out the job that has waited longest."""
+        with self._lock:  # no interrupt reaches the threads that come here
+            return self._jobs.popitem(last=False)[0] if self._jobs else None
 
     def _close_vacant(self) -> None:
         with suppress(IndexError):  # the end: there is none left
@@ -226,7 +241,7 @@ class Crew:
     def _begin(self) -> None:
         """Serve, on a thread with a name, or on this one where the system has no second one left."""
         try:
-            apart(f"{self._name}-{next(self._numbers)}", self._serve)
+            apart(f"{self._name}-{self._numbers.pop()}", self._serve)
         except RuntimeError:
             self._serve()
 
@@ -238,9 +253,8 @@ class Crew:
             if self._is_stopped:
                 self._rings.put(None)
             self.hire_at_need()
-            try:
-                job, _ = self._jobs.popitem(last=False)
-            except KeyError:  # it was dropped meanwhile
+            job = self._next()
+            if job is None:  # it was dropped meanwhile
                 if self._is_stopped:
                     break
                 continue
