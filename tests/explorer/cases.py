@@ -8,6 +8,7 @@ Each thread asks for one thing, of these kinds:
     loses        a function that loses the transaction     alone            a function with a commit of its own
     poison       a function for which the commit fails     turn             an interactive transaction
     submit       a function for the background thread      cancelled        one that another thread cancels
+    hooked       one with a callback for after the commit  waiting          two, of which one calls back and waits
     timed_submit one that may time out                     timed_turn       one that may time out
     asked        a function for it, of a task              timed_asked      one that may time out
     dropped      one whose task leaves at any moment
@@ -24,7 +25,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import LiteralString, cast
 
 from onewriter import Config, IntegrityError, Transaction
 from onewriter.aio.mailbox import Mailbox
@@ -45,12 +46,13 @@ from tests.explorer.fakes import FakeLock
 from tests.explorer.judge import STATED, Asked
 from tests.explorer.search import at_random, explore, follow
 from tests.explorer.store import POISON, Store
+from tests.explorer.watched import WatchedDict
 from tests.explorer.world import FIRST_IDENT, NAMES, Strike, Thread, World, enter
 
 FOREVER_S = 1e6  # past what ever times out
 SOON_S = 1.0
 STATEMENTS = frozenset({"execute", "timed_execute", "bad"})
-SUBMITTED = frozenset({"submit", "timed_submit", "cancelled"})
+SUBMITTED = frozenset({"submit", "timed_submit", "cancelled", "hooked", "waiting"})
 ASKED = frozenset({"asked", "timed_asked", "dropped"}) | STATED
 
 
@@ -144,6 +146,8 @@ class CaseRun:
         self.writer = Writer(cast("Connection", store), config, Path("list"), self.presence)
         store.line = self.writer.line
         self.background = Background(self.writer) if (SUBMITTED | ASKED) & set(case.kinds) else None
+        if self.background is not None:
+            self.background._untold = WatchedDict()
         self.asked: list[Asked] = []
         for number, kind in enumerate(case.kinds):
             fine = case.fine or (case.strike and number == case.main)
@@ -180,6 +184,8 @@ class CaseRun:
             self.world.faults.append(f"{asked.name} was told of what is not committed: it saw {found}")
         if asked.outcome == "done" and asked.wants and not set(asked.numbers) <= set(self.store.kept):
             self.world.faults.append(f"{asked.name} was told before the commit")
+        if asked.outcome == "done" and asked.kind == "hooked" and not asked.called:
+            self.world.faults.append(f"{asked.name} was told before its callback was called")
 
     def _do(self, asked: Asked) -> None:
         kind, first, writer = asked.kind, asked.first, self.writer
@@ -192,6 +198,8 @@ class CaseRun:
         elif kind in STATEMENTS:
             sql = "bad" if kind == "bad" else "first"
             writer.perform(Statement(sql, (first,)), timeout_s, portable=True, alone=False)
+        elif kind == "waiting":
+            self._submit_two(asked)
         elif kind in SUBMITTED:
             self._submit(asked, timeout_s)
         elif kind in ASKED:
@@ -216,6 +224,8 @@ class CaseRun:
             if kind == "poison":
                 tx.execute("then", (POISON,))
             tx.execute("then", (first + 1,))
+            if kind == "hooked":
+                tx.after_commit(asked.call)
 
         return work
 
@@ -237,6 +247,28 @@ class CaseRun:
         except CancelledError:
             asked.was_cancelled = True
             raise
+
+    def _submit_two(self, asked: Asked) -> None:
+        """Submit two, where a callback of the first waits for the second, which is told before its own is called."""
+        assert self.background is not None
+        submitted, futures = closed_lock(), list[WriteFuture[object]]()
+
+        def wait() -> None:
+            submitted.acquire()
+            futures[1].result()
+
+        def work(sql: LiteralString, number: int, callback: Callable[[], object], tx: Transaction) -> None:
+            tx.execute(sql, (number,))
+            tx.after_commit(callback)
+
+        for each in (
+            partial(work, "first", asked.first, wait),
+            partial(work, "then", asked.first + 1, asked.call),
+        ):
+            futures.append(self.background.submit(each, FOREVER_S, alone=False))
+        submitted.release()
+        for future in futures:
+            future.result()
 
     def _await(self, asked: Asked, timeout_s: float) -> None:
         """Do what a task and its loop do: ask, and look into the box each time that it rings."""

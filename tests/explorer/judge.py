@@ -5,7 +5,8 @@ J1  Each thread has one outcome. What was acknowledged is committed, once and wh
     and its thread hears the strike, unless that struck a run which was discarded with a lost batch.
 J2  First come, first served, but for who was struck: requests began to run in the order in which they came into the
     line; and so did the runs that count, so that the list has their integers in that order.
-J3  Functions ran on their own threads, what was submitted on the one background thread.
+J3  Functions ran on their own threads, what was submitted on the one background thread. What was to be called after a
+    commit was called once, and where nobody waited for that in turn, before the outcome was told.
 J4  Nobody waits, nothing is open, no thread is said to write, and the role is free, or closed with the connection.
 
 While it runs, `store` sees to it that one thread at a time has the connection and the role, and `cases` that nobody
@@ -25,7 +26,17 @@ if TYPE_CHECKING:
 
 ON_ANY = frozenset({"execute", "timed_execute", "bad"})
 STATED = frozenset({"stated", "timed_stated", "left", "bad_stated"})
-ON_BACKGROUND = frozenset({"submit", "timed_submit", "cancelled", "asked", "timed_asked", "dropped"}) | STATED
+ON_BACKGROUND = STATED | {
+    "submit",
+    "timed_submit",
+    "cancelled",
+    "hooked",
+    "waiting",
+    "asked",
+    "timed_asked",
+    "dropped",
+}
+CALLED = frozenset({"hooked", "waiting"})
 NO_REQUEST = frozenset({"close", "timed_close", "stranger"})
 OUTCOMES = {
     "write": "done",
@@ -33,6 +44,8 @@ OUTCOMES = {
     "alone": "done",
     "turn": "done",
     "submit": "done",
+    "hooked": "done",
+    "waiting": "done",
     "timed": "done refused",
     "timed_execute": "done refused",
     "timed_submit": "done refused",
@@ -66,6 +79,11 @@ class Asked:
     error: BaseException | None = None
     was_cancelled: bool = False
     cancel_said: bool = False
+    called: int = 0
+
+    def call(self) -> None:
+        """Be called after the commit."""
+        self.called += 1
 
     @property
     def name(self) -> str:
@@ -115,6 +133,8 @@ def _traces(run: CaseRun, each: Asked) -> Iterator[str]:
         yield f"{each.name} was {each.outcome}, and {there} of {each.numbers} are there: {kept}"
     if each.outcome == "refused" and any(number == each.first for number, _ in run.store.ran):
         yield f"{each.name} was refused ({each.error!r}), and ran"
+    if each.called != (each.outcome == "done" and each.kind in CALLED):
+        yield f"{each.name} ({each.kind}) was told {each.outcome}, and called back {each.called} times"
     if each.cancel_said and not each.was_cancelled and not each.thread.was_struck:
         yield f"{each.name} was cancelled, and was told {each.outcome}"
 
@@ -126,8 +146,9 @@ def _order(run: CaseRun) -> Iterator[str]:
     entered: list[int] = []
     for ticket in run.world.entered:
         key: Any = ticket.__dict__["key"]
-        if key[0] in by_thread and by_thread[key[0]].wants:
-            entered.append(by_thread[key[0]].first)
+        asked = by_thread.get(key[0])
+        if asked is not None and asked.wants and asked.first not in entered:
+            entered.append(asked.first)
     ran = [number for number, _ in run.store.ran if number in entered]
     first = sorted(set(ran), key=ran.index)
     if first != entered:

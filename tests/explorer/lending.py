@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -30,7 +30,7 @@ from onewriter.reading import Reading
 from onewriter.rows import Row
 from tests.explorer.library import faked, now_of_thread, start_new_thread, threading_of
 from tests.explorer.search import at_random, explore, follow
-from tests.explorer.watched import Watched
+from tests.explorer.watched import Watched, WatchedDict
 from tests.explorer.world import FIRST_IDENT, NAMES, Strike, Thread, Touch, World, enter, here
 
 FOREVER_S = 1e6
@@ -58,49 +58,6 @@ class LendingCase:
         """Name it, for the report."""
         more = [f"{self.readers_max} readers"] if self.readers_max > 1 else []
         return " ".join(["+".join(self.kinds), *more, *_STRUCK[self.strikes]])
-
-
-class WatchedDict(dict[Any, Any]):
-    """A dictionary that threads share without a lock: each operation is a point, and cannot be divided."""
-
-    def __init__(self) -> None:
-        """Begin empty."""
-        super().__init__()
-        self.key = here().new_key()
-
-    def setdefault(self, key: Any, default: Any = None, /) -> Any:  # noqa: ANN401 - as a dictionary's
-        """Add, unless it is there."""
-        self._touch(Touch.WRITE)
-        return super().setdefault(key, default)
-
-    def get(self, key: Any, default: Any = None, /) -> Any:  # noqa: ANN401 - as a dictionary's
-        """Look up."""
-        self._touch(Touch.READ)
-        return super().get(key, default)
-
-    def items(self) -> Any:  # noqa: ANN401 - as a dictionary's
-        """Look at all."""
-        self._touch(Touch.READ)
-        return super().items()
-
-    def __setitem__(self, key: Any, value: Any) -> None:  # noqa: ANN401 - as a dictionary's
-        self._touch(Touch.WRITE)
-        super().__setitem__(key, value)
-
-    def __delitem__(self, key: Any) -> None:  # noqa: ANN401 - as a dictionary's
-        self._touch(Touch.WRITE)
-        super().__delitem__(key)
-
-    def clear(self) -> None:
-        """Remove all."""
-        self._touch(Touch.WRITE)
-        super().clear()
-
-    def _touch(self, how: Touch) -> None:
-        world = here()
-        if world.current is not None:
-            world.point()
-            world.touch(self.key, how)
 
 
 class _Waiter(loans.Waiter):

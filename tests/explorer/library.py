@@ -32,7 +32,7 @@ from onewriter import (
 )
 from onewriter.aio import writes
 from tests.explorer.fakes import FakeLock, FakeThread, ticket_of
-from tests.explorer.watched import Arrival, Watched, WatchedDeque, note
+from tests.explorer.watched import Arrival, Watched, WatchedDeque, WatchedDict, note
 from tests.explorer.world import Thread, Touch, here
 
 T = TypeVar("T")
@@ -55,6 +55,10 @@ MODULES = (
 
 class _FakeSeat(tickets.Seat[T]):
     """A seat with a dictionary, so that an attribute of it can be watched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boxes = WatchedDict()
 
 
 def now_of_thread() -> float:
@@ -143,6 +147,8 @@ def faked() -> Generator[pytest.MonkeyPatch]:
             (line.Line, "holder", Arrival(None)),
             (futures.WriteFuture, "_told", Watched(default=False, is_point=True)),
             (futures.WriteFuture, "_state", Watched(default="PENDING")),
+            (futures.WriteFuture, "ticket", Watched[object](None, is_point=True)),
+            (background.Background, "_waits", Watched(default=False, is_point=True)),
             (_FakeSeat, "earliest", Watched(clock.NEVER, is_point=True)),
             (helpers.Helper, "_wanted", Watched(default=True, is_point=True)),
         ):

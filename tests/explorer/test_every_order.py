@@ -61,6 +61,7 @@ SUBMITTED = (
     Case(("cancelled",)),
     Case(("submit", "execute")),
     Case(("submit", "close")),
+    Case(("hooked",)),
     Case(("asked",)),
     Case(("dropped",)),
     Case(("asked", "execute")),
@@ -109,6 +110,12 @@ def test_limits(case: Case) -> None:
 def test_what_is_submitted(case: Case) -> None:
     """The background thread among others, and a future that is cancelled at any moment."""
     search(case)
+
+
+def test_callbacks_after_the_commit(seed: int) -> None:
+    """Also one that waits for another write, which is told then before its own are called; too many for a search."""
+    for kinds in (("hooked", "execute"), ("hooked", "close"), ("waiting",), ("waiting", "execute")):
+        draw(Case(kinds), seed, 150)
 
 
 def test_tasks_wait_outside_of_a_full_line(seed: int) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from onewriter import clock
+from onewriter import clock, futures
 from onewriter import line as lines
+from onewriter.background import Background
 from onewriter.futures import WriteFuture
 from onewriter.line import Line, Step
 from onewriter.tickets import State, Ticket
@@ -145,6 +147,21 @@ def _plant_looks_before_it_decides(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(WriteFuture, "begin", begin)
 
 
+def _plant_looks_twice(patch: pytest.MonkeyPatch) -> None:
+    """`cancel` looks whether there is a ticket, and then looks at it again: it may be forgotten in between."""
+
+    def cancel(self: WriteFuture[Any]) -> bool:
+        if self._first("_fate", futures._CANCELS) is not futures._CANCELS:
+            return False
+        self._tell(futures._CANCELLED)
+        if self.ticket is not None:
+            self._runner.withdraw(self.ticket)
+        self.call_back()
+        return True
+
+    patch.setattr(WriteFuture, "cancel", cancel)
+
+
 @pytest.mark.parametrize(
     "plant, kinds, within",
     [
@@ -157,6 +174,7 @@ def _plant_looks_before_it_decides(patch: pytest.MonkeyPatch) -> None:
         (_plant_newest_first, ("write", "write", "write"), 1_000),
         (_plant_told_too_early, ("write", "execute"), 100),
         (_plant_looks_before_it_decides, ("cancelled",), 1_000),
+        (_plant_looks_twice, ("cancelled",), 100),
     ],
 )
 def test_a_planted_fault_is_found(
@@ -180,3 +198,21 @@ def test_a_streak_that_takes_who_has_left_is_found(patch: pytest.MonkeyPatch, se
     _plant_takes_who_has_left(patch)
     with pytest.raises(Broken):
         draw(case, seed, 3_000)
+
+
+def test_an_outcome_that_waits_for_its_own_callbacks_is_found(patch: pytest.MonkeyPatch, seed: int) -> None:
+    """Whoever keeps an outcome back looks whether anybody waits before he has done so, and not after."""
+
+    def tell(self: Background, ticket: AnyTicket) -> None:
+        work, waits = ticket.work, self._waits
+        if ticket.error is None and work.callbacks is not None and not work.future.done():
+            self._untold[ticket] = work
+            self.later(partial(self._finish, ticket, work))
+            if waits:
+                self._tell_untold()
+        else:
+            self._outcome(ticket, work)
+
+    patch.setattr(Background, "_tell", tell)
+    with pytest.raises(Broken, match="nobody can go on"):
+        draw(Case(("waiting",)), seed, 3_000)

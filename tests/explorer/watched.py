@@ -1,4 +1,6 @@
-"""Attributes and deques that threads share without a lock: each access is noted.
+"""Attributes, dictionaries, deques and lists that threads share without a lock: each access is noted.
+
+Of the collections there is what `onewriter.shared` takes for whole, and no more.
 
 An access outside a section is a point too, where the thread is fine or the attribute says so (`world`, P1 and P2).
 """
@@ -6,7 +8,8 @@ An access outside a section is a point too, where the thread is fine or the attr
 from __future__ import annotations
 
 from collections import deque
-from typing import Generic, TypeVar, cast
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar, cast
 
 from onewriter import tickets
 from tests.explorer.world import Key, Touch, here
@@ -92,12 +95,108 @@ class WatchedDeque(deque[T]):
         self._touch(Touch.WRITE)
         return super().pop()
 
+    def __len__(self) -> int:
+        self._touch(Touch.READ)
+        return super().__len__()
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def _touch(self, how: Touch) -> None:
+        _touch(self.key, how)
+
+
+class WatchedList(list[T]):
+    """A list that threads share without a lock, of which they use the end alone."""
+
+    def __init__(self, items: Iterable[T] = ()) -> None:
+        """Hold *items*."""
+        super().__init__(items)
+        self.key: Key = here().new_key()
+
+    def append(self, item: T, /) -> None:
+        """Put *item* last."""
+        _touch(self.key, Touch.WRITE)
+        super().append(item)
+
+    def extend(self, items: Iterable[T], /) -> None:
+        """Append each of *items*."""
+        for each in items:
+            self.append(each)
+
+    def pop(self) -> T:  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride] # no index
+        """Take the last."""
+        _touch(self.key, Touch.WRITE)
+        return super().pop()
+
+    def __len__(self) -> int:
+        _touch(self.key, Touch.READ)
+        return super().__len__()
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+
+class WatchedDict(dict[Any, Any]):
+    """A dictionary that threads share without a lock: each operation is a point, and cannot be divided."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        super().__init__()
+        self.key = here().new_key()
+
+    def setdefault(self, key: Any, default: Any = None, /) -> Any:  # noqa: ANN401 - as a dictionary's
+        """Add, unless it is there."""
+        self._touch(Touch.WRITE)
+        return super().setdefault(key, default)
+
+    def get(self, key: Any, default: Any = None, /) -> Any:  # noqa: ANN401 - as a dictionary's
+        """Look up."""
+        self._touch(Touch.READ)
+        return super().get(key, default)
+
+    def copy(self) -> dict[Any, Any]:
+        """Return all."""
+        self._touch(Touch.READ)
+        return super().copy()
+
+    def pop(self, key: Any, default: Any = None, /) -> Any:  # noqa: ANN401 - as a dictionary's
+        """Remove, if it is there."""
+        self._touch(Touch.WRITE)
+        return super().pop(key, default)
+
+    def popitem(self) -> tuple[Any, Any]:
+        """Remove the last."""
+        self._touch(Touch.WRITE)
+        return super().popitem()
+
+    def __setitem__(self, key: Any, value: Any) -> None:  # noqa: ANN401 - as a dictionary's
+        self._touch(Touch.WRITE)
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: Any) -> None:  # noqa: ANN401 - as a dictionary's
+        self._touch(Touch.WRITE)
+        super().__delitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self._touch(Touch.READ)
+        return super().__contains__(key)
+
     def __bool__(self) -> bool:
         self._touch(Touch.READ)
         return super().__len__() > 0
 
+    def clear(self) -> None:
+        """Remove all."""
+        self._touch(Touch.WRITE)
+        super().clear()
+
     def _touch(self, how: Touch) -> None:
-        world = here()
-        if world.current is not None:
-            world.point()
-            world.touch(self.key, how)
+        _touch(self.key, how)
+
+
+def _touch(key: Key, how: Touch) -> None:
+    world = here()
+    if world.current is not None:
+        world.point()
+        world.touch(key, how)

@@ -23,12 +23,9 @@ import sys
 import traceback
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from tests.explorer.fibers import Fiber, new_fiber, this_fiber
-
-if TYPE_CHECKING:
-    from tests.explorer.fakes import FakeLock
 
 Key = Hashable
 LONG_S: Final = 10.0
@@ -61,6 +58,14 @@ class Fault(BaseException):
     """A rule is broken; no `except Exception` of the library takes it for a request's error."""
 
 
+class Waited(Protocol):
+    """What a thread may wait for."""
+
+    def is_free_for(self, thread: Thread, /) -> bool:
+        """Whether *thread* goes on without waiting."""
+        ...
+
+
 class Thread:
     """A logical thread.
 
@@ -68,7 +73,7 @@ class Thread:
         ident: what ``threading.get_ident`` returns in it.
         daemon: it may wait for ever at the end.
         now: its clock (P4).
-        waits: the lock that it is about to acquire.
+        waits: the lock that it is about to acquire, or the queue that it is about to take from.
         timeout_s: for how long; None for a wait that never times out (P5).
         sections: how many sections it has (P2).
         fine: it has a point before each access (P1).
@@ -86,7 +91,7 @@ class Thread:
         self.fine = fine
         self.now = now
         self.fiber: Fiber
-        self.waits: FakeLock | None = None
+        self.waits: Waited | None = None
         self.timeout_s: float | None = None
         self.time_outs = 0
         self.sections = 0
