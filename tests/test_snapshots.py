@@ -371,6 +371,24 @@ def test_a_database_that_nobody_uses_is_replaced(db: Database, tmp_path: Path) -
     assert names(tmp_path) == {"data", "s.db", "b.db"}
 
 
+@pytest.mark.parametrize("page_bytes", [512, 65536])
+def test_pages_of_another_size(tmp_path: Path, page_bytes: int) -> None:
+    """Pages of any size are restored, to a new place and to a database of ordinary ones."""
+    path = tmp_path / "a.db"
+    with Stranger(path) as other:
+        other.run(f"PRAGMA page_size = {page_bytes}")
+        other.run("CREATE TABLE t (a)")
+    with onewriter.open(path) as db:
+        db.execute("INSERT INTO t VALUES (1)")
+        snapshot = db.snapshot(tmp_path / "s.db")
+    for dest in (tmp_path / "new.db", make(tmp_path / "b.db", 5)):
+        onewriter.restore(snapshot, dest)
+        with onewriter.open(dest) as restored:
+            assert restored.query_value("PRAGMA page_size") == page_bytes
+            assert restored.query_value("PRAGMA journal_mode") == "wal"
+            assert restored.query("SELECT a FROM t") == [(1,)]
+
+
 def test_a_database_with_a_wal_of_a_dead_process_is_replaced(db: Database, tmp_path: Path) -> None:
     """Its WAL does not come back over the restored content."""
     snapshot = db.snapshot(tmp_path / "s.db")

@@ -231,12 +231,13 @@ def _check_content(path: Path, config: Config) -> None:
 
 
 def _copy(source_path: Path, made: Path, config: Config) -> None:
-    with_wal = _connect(made, config)
+    connection = _connect(made, config)
     try:
-        _pour(source_path, with_wal, config)
-        with_wal.use_wal()
+        connection.set_aside_wal()  # with one the size of its pages is fixed, and the source's may be another
+        _pour(source_path, connection, config)
+        connection.use_wal()
     finally:
-        with_wal.close()
+        connection.close()
     # The close leaves there what the disk does not take, and only logs that.
     if files.log_beside(made) is not None:
         msg = f"cannot make {made}: the disk did not take all of it; the log has what it said"
