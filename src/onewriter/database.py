@@ -18,7 +18,7 @@ from . import migrations as migrating
 from .config import Config, Durability
 from .connection import Connection
 from .core import Core
-from .errors import MisuseError, NestedWrite, ReadOnlyDatabase
+from .errors import CorruptDatabase, MisuseError, NestedWrite, NotADatabase, ReadOnlyDatabase
 from .functions import check_function
 from .interactive import HeldTransaction, UnsafeConnection
 from .migrations import Migration, MigrationStatus
@@ -268,9 +268,15 @@ class Database(Reading):
 
     def check(self) -> list[str]:
         """Return what SQLite finds wrong with the file, empty where it is sound. Reads all of it; writers go on."""
-        # On a read-only connection SQLite drops CHECK constraints, and would not check them.
-        with self._connection_of_its_own(read_only=self._core.writer is None) as connection:
-            return snapshots.problems(connection)
+        try:
+            # On a read-only connection SQLite drops CHECK constraints, and would not check them.
+            with self._connection_of_its_own(read_only=self._core.writer is None) as connection:
+                return snapshots.problems(connection)
+        except (
+            CorruptDatabase,
+            NotADatabase,
+        ) as error:  # so damaged that no connection can be opened any more
+            return [str(error)]
 
     def stats(self) -> Stats:
         """Return the counts of this moment."""

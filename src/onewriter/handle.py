@@ -279,6 +279,10 @@ class Handle:
                     raise translate(error, sql) from error
                 if not self.wait_again():
                     raise self.locked_out() from error
+            except (
+                UnicodeDecodeError
+            ) as error:  # a damaged name in the schema, which the guard was to be asked about
+                raise translate(error, sql) from error
 
     def _renew_cursor(self) -> None:
         # In this order: an interrupt between the two leaves a cursor that can be used. Closed by code that on_connect

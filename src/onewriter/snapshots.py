@@ -117,21 +117,23 @@ def problems(connection: Connection) -> list[str]:
 
     https://sqlite.org/pragma.html#pragma_integrity_check
     """
+    found = _damage(connection)
     try:
-        found = _damage(connection)
-        orphans = connection.run_unguarded("PRAGMA foreign_key_check")
+        return found + _orphans(connection)
     except (ReadTimeout, WriteTimeout):
         raise  # it could not be looked at, which says nothing of what is in it
     except Error as error:
-        return [str(error)]
-    return found + [
-        f"{table!s} row {rowid!s}: no such row in {parent!s}" for table, rowid, parent, _key in orphans
-    ]
+        return [*found, str(error)]
 
 
 def _damage(connection: Connection) -> list[str]:
-    found = [str(row[0]) for row in connection.run_unguarded("PRAGMA integrity_check")]
-    return [] if found == ["ok"] else found
+    found, ended_by = connection.integrity()
+    return found if ended_by is None else [*found, str(ended_by)]
+
+
+def _orphans(connection: Connection) -> list[str]:
+    orphans = connection.run_unguarded("PRAGMA foreign_key_check")
+    return [f"{table!s} row {rowid!s}: no such row in {parent!s}" for table, rowid, parent, _key in orphans]
 
 
 def _check_target(target: Path, source: Path, *, overwrite: bool) -> None:
@@ -220,7 +222,7 @@ def _check_content(path: Path, config: Config) -> None:
     connection = _connect_source(path, config)
     try:
         found = _damage(connection)
-    except Error as error:
+    except Error as error:  # others keep it locked
         found = [str(error)]
     finally:
         connection.close()

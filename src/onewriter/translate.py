@@ -101,7 +101,11 @@ def _binding(error: BaseException, sql: str | None, ran: Ran, where: str) -> Err
     if isinstance(error, OverflowError):
         return DataError(_with_sql(f"{where}an integer does not fit in 64 bits", sql), ran=ran, sql=sql)
     if isinstance(error, UnicodeDecodeError):
-        return DataError(_with_sql("a column holds text that is not UTF-8", sql), ran=ran, sql=sql)
+        return DataError(
+            _with_sql("a column, or a name in the schema, holds text that is not UTF-8", sql),
+            ran=ran,
+            sql=sql,
+        )
     if isinstance(error, UnicodeError):
         return DataError(_with_sql(f"{where}a text is not valid Unicode", sql), ran=ran, sql=sql)
     if isinstance(error, KeyError):  # of a mapping that changed since it was looked at

@@ -11,7 +11,7 @@ from typing import Final, Literal, Self
 import apsw
 
 from . import clock
-from .errors import OperationalError, WriteTimeout
+from .errors import Error, OperationalError, WriteTimeout
 from .executor import Executor
 from .guard import own
 from .handle import LOCKED
@@ -20,6 +20,8 @@ from .translate import translate
 _OPTIMIZE: Final = own("PRAGMA optimize = 0x10002")  # all tables, since it is the readers that are asked
 _OPTIMIZE_S: Final = 0.2  # that a close may take longer for it
 _COMMIT: Final = own("COMMIT")
+_CHECK: Final = own("PRAGMA integrity_check")
+_TITLE: Final = "*** in database "
 Mode = Literal["PASSIVE", "RESTART", "TRUNCATE"]
 _MODES: Final[dict[Mode, int]] = {
     "PASSIVE": apsw.SQLITE_CHECKPOINT_PASSIVE,
@@ -94,8 +96,8 @@ class Upkeep(Executor):
         """
         self.busy_until = 0.0
         self.stop_at = clock.now() + _OPTIMIZE_S
-        # It is an offer: another connection may be in the way, the disk full, the time over.
-        with suppress(apsw.Error):
+        # It is an offer: another connection may be in the way, the disk full, the time over, a name damaged.
+        with suppress(apsw.Error, UnicodeDecodeError):
             self._own(_OPTIMIZE)
         self.stop_at = clock.NEVER
 
@@ -110,6 +112,35 @@ class Upkeep(Executor):
         except WriteTimeout:
             return False
         return True
+
+    def integrity(self) -> tuple[list[str], Error | None]:
+        """Return what SQLite finds wrong with the file, one problem each, and the error that ended its search, if any.
+
+        What it has told before that stands: it gives up at the first page that it cannot go on from.
+        https://sqlite.org/pragma.html#pragma_integrity_check
+
+        Raises:
+            WriteTimeout, ReadTimeout: others kept the file locked past ``busy_until``.
+        """
+        told: list[str] = []
+        ended_by: Error | None = None
+        while True:
+            try:
+                self._guard.trusted = True
+                for row in self._cursor.execute(_CHECK):
+                    told += str(row[0]).splitlines()  # those of all trees are one text, below a title
+                break
+            except LOCKED as error:
+                told.clear()
+                if not self.wait_again():
+                    raise self.locked_out() from error
+            except (apsw.Error, UnicodeDecodeError) as error:
+                ended_by = translate(error, "PRAGMA integrity_check")
+                break
+            finally:
+                self._guard.trusted = False
+        found = [line for line in told if not line.startswith(_TITLE)]
+        return [] if found == ["ok"] else found, ended_by
 
     def backup_from(self, source: Self) -> None:
         """Replace this database's whole content by *source*'s, in one transaction.
