@@ -21,6 +21,25 @@ def onewriter() -> None:
     """SQLite for multithreaded Python services: many readers, one writer, and no "database is locked"."""
 
 
+@app.command(epilog="Example: **onewriter check data/registry.db**")
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The database.", show_default=False)],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+) -> None:
+    """Read all of a database and list what is wrong with it, one line each, and what to do.
+
+    The file is opened to be read alone; programs that have it open go on. CHECK constraints are not looked at, since
+    SQLite leaves them out where it only reads. SQLite has no checksum of content: a value that was damaged into
+    another one is not found.
+
+    The exit status is 0 where it is sound, 1 where it is not, 2 where it could not be looked at.
+    """
+    from .commands.check import check as run
+
+    raise typer.Exit(run(file, as_json=as_json))
+
+
 @app.command(epilog="Example: **onewriter stress --from ~/Pictures --uploaders 32 --report pictures.html**")
 def stress(
     *,

@@ -1,0 +1,122 @@
+"""``onewriter check`` itself: whether a file is sound, and what to do where it is not.
+
+K1  The file is opened to be read alone.
+K2  What is wrong is one line each. An error is one line on standard error, which says what to do.
+K3  The exit status tells a damaged file from one that could not be looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Final
+
+import onewriter
+
+SOUND, UNSOUND, UNSEEN, INTERRUPTED = 0, 1, 2, 130
+
+_SHOWN_MAX: Final = 100  # https://sqlite.org/pragma.html#pragma_integrity_check
+_ADVICE: Final = """\
+Stop every program that writes to it. Then copy {name}, and {name}-wal where there is one, together to another place: \
+whatever opens them may change them.
+Move {name}, {name}-wal and {name}-shm away and restore the last good snapshot: onewriter.restore("SNAPSHOT", "{name}").
+Without a snapshot, salvage what can be read, from the copy: sqlite3 {name} .recover | sqlite3 salvaged.db \
+(https://sqlite.org/recovery.html).
+Have the disk looked at, and go through https://sqlite.org/howtocorrupt.html: what damaged it may still be at work.
+""".splitlines()
+_ONLY_INDEXES: Final = "Only indexes are wrong: REINDEX may be enough (https://sqlite.org/lang_reindex.html)."
+_ONLY_ROWS: Final = "The file itself is whole: these rows break constraints of their tables. Mend the rows."
+_OF_INDEXES: Final = (" missing from index ", "wrong # of entries in index ", "non-unique entry in index ")
+_OF_ROWS: Final = ("NULL value in ", "CHECK constraint failed in ", ": no such row in ")
+_NO_DATABASE: Final = (
+    "is it the right file? If it was a database, its first page is damaged: restore the last good snapshot, or "
+    "salvage a copy with the sqlite3 shell's .recover (https://sqlite.org/recovery.html)"
+)
+# What to do about a file that cannot be looked at.
+_HINTS: Final[tuple[tuple[type[onewriter.Error], str], ...]] = (
+    (onewriter.NotADatabase, _NO_DATABASE),
+    (onewriter.ReadTimeout, "try again once that has ended"),
+    (onewriter.DiskError, "have the disk looked at, and try again with a copy of the file and its -wal"),
+    (
+        onewriter.ReadOnlyDatabase,
+        "check it as a user who may write there, or check a copy of it and its -wal",
+    ),
+)
+_HINT: Final = "give the path of a database that you may read"
+
+
+def check(path: Path, *, as_json: bool) -> int:
+    """Check the database at *path*, say what is wrong with it and what to do, and return the exit status.
+
+    0: it is sound. 1: it is not. 2: it could not be looked at, and standard error says why. 130: interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):  # a name that cannot be printed is no reason for a traceback
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        problems = _problems(path)
+    except onewriter.Error as error:
+        return _unseen(path, error, as_json=as_json)
+    except KeyboardInterrupt:
+        print("onewriter check: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    advice = _advice(path, problems)
+    if as_json:
+        _print_json(path, sound=not problems, problems=problems, advice=advice)
+    elif not problems:
+        print(_line(f"{path} is sound"))
+    else:
+        _print(path, problems, advice)
+    return UNSOUND if problems else SOUND
+
+
+def _problems(path: Path) -> list[str]:
+    try:
+        with onewriter.open(path, read_only=True) as db:
+            return db.check()
+    except onewriter.CorruptDatabase as error:
+        return [str(error)]
+
+
+def _advice(path: Path, problems: Sequence[str]) -> list[str]:
+    """Return what to do, in order; nothing where there are no problems."""
+    if not problems:
+        return []
+    if all(any(sign in each for sign in _OF_ROWS) for each in problems):
+        return [_ONLY_ROWS]
+    advice = [each.format(name=path.name) for each in _ADVICE]
+    if all(any(sign in each for sign in _OF_INDEXES) for each in problems):
+        advice.insert(1, _ONLY_INDEXES)
+    return advice
+
+
+def _print(path: Path, problems: Sequence[str], advice: Sequence[str]) -> None:
+    print(_line(f"{path} is not sound:"))
+    for problem in problems:
+        print(_line(f"  {problem}"))
+    if len(problems) >= _SHOWN_MAX:
+        print(f"  (SQLite stops at {_SHOWN_MAX}: there may be more)")
+    print("What to do:")
+    for number, each in enumerate(advice, 1):
+        print(_line(f"  {number}. {each}"))
+
+
+def _unseen(path: Path, error: onewriter.Error, *, as_json: bool) -> int:
+    hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), _HINT)
+    message = _line(f"{error}; {hint}")
+    if as_json:
+        _print_json(path, sound=None, problems=[], advice=[], error=message)
+    print(f"onewriter check: {message}", file=sys.stderr)
+    return UNSEEN
+
+
+def _print_json(path: Path, **told: object) -> None:
+    print(json.dumps({"file": str(path)} | told))
+
+
+def _line(text: str) -> str:
+    """Return *text* as one line, whatever a file or a table is named."""
+    return " ".join(text.splitlines())
