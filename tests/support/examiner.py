@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tests.support.children import ROOT, child
-from tests.support.damaged import trees
+from tests.support.damaged import PAGE_BYTES, trees
 from tests.support.examination import ERROR, LIMIT_S, Findings
 from tests.support.flips import HOWS, Flip, draw
 from tests.support.layout import CONTENT, Layout, Place
@@ -28,15 +28,18 @@ Wal = Literal["none", "filled", "moved"]  # "moved": its pages are in the databa
 How = Literal["live", "reading"]
 COMMAND: tuple[str, ...] = ("-W", "error", "-X", "faulthandler", "-m", "tests.support.examination")
 FILES: Final = ("", "-wal", "-shm")
-# What may be said of content that `check` finds nothing wrong with: text that is no text, a value of another type or a
-# name that is another (the schema is content too).
-OF_CONTENT: Final = frozenset({f"{ERROR}DataError", f"{ERROR}RowMismatch", f"{ERROR}ProgrammingError"})
+# What may be said of content that `check` finds nothing wrong with: text that is no text, a value of another type, a
+# name that is another (the schema is content too), a value whose last page ends in the middle.
+OF_CONTENT: Final = frozenset(
+    {f"{ERROR}DataError", f"{ERROR}RowMismatch", f"{ERROR}ProgrammingError", f"{ERROR}DiskError"}
+)
 # What may be said of damage at all; what a time-out, a lock or a full disk is said with, may not.
 FITTING: Final = frozenset(
     {
         "CannotOpen",
         "CorruptDatabase",
         "DataError",
+        "DiskError",  # a read came back short
         "IntegrityError",
         "MigrationError",
         "NotADatabase",
@@ -266,6 +269,8 @@ def untold(found: Findings) -> list[str]:
 
 
 def places_of(base: Base, flip: Flip) -> set[Place]:
-    """Return what the bytes are for that are others; a file that is cut has lost pages."""
+    """Return what the bytes are for that are others; a file that has lost whole pages has lost its structure."""
     assert base.layout is not None
-    return {Place.PAGE} if flip.how == "cut" else base.layout.places_of(flip.changed(base.files[""]))
+    content = base.files[""]
+    loses_pages = flip.how == "cut" and len(content) - flip.at >= PAGE_BYTES
+    return {Place.PAGE} if loses_pages else base.layout.places_of(flip.changed(content))
