@@ -6,6 +6,7 @@ damage lies (`layout`), and only there may rows be others without a word.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from typer.testing import CliRunner
 
 import onewriter
 from onewriter import CorruptDatabase, Database
+from onewriter.cli import app
 from tests.support.databases import PATIENT, in_line
 from tests.support.examination import Findings, examine_at_rest
 from tests.support.examiner import (
@@ -73,6 +76,22 @@ def test_damage_while_it_is_open(base: Base, folder: Path, seed: int) -> None:
             found = examining.examine_live(base.files, "", flip)
             complaints += [f"{number}, {flip}: {each}" for each in judge_at_rest(base, flip, found)]
     assert not complaints, "\n".join(complaints)
+
+
+def test_the_command_tells_of_any_damage(base: Base, tmp_path: Path, seed: int) -> None:
+    """`onewriter check` has a status, a line for each problem, and no traceback, whatever the file holds."""
+    drawn, path = random.Random(seed), tmp_path / "a.db"
+    for number in range(FLIPS // 2):
+        flip = draw_at_rest(drawn, base)
+        for each in tmp_path.iterdir():
+            each.unlink()
+        path.write_bytes(flip.apply(base.files[""]))
+        done = CliRunner().invoke(app, ["check", str(path), "--json"])
+        where = f"{number}, {flip}: {done.exit_code} {done.output} {done.exception!r}"
+        told = json.loads(done.stdout)
+        assert (done.exit_code, bool(told["problems"])) in {(0, False), (1, True), (2, False)}, where
+        assert told["sound"] is {0: True, 1: False, 2: None}[done.exit_code], where
+        assert not [each for each in told["problems"] if len(each.splitlines()) != 1], where
 
 
 # --- by hand

@@ -29,9 +29,11 @@ How = Literal["live", "reading"]
 COMMAND: tuple[str, ...] = ("-W", "error", "-X", "faulthandler", "-m", "tests.support.examination")
 FILES: Final = ("", "-wal", "-shm")
 # What may be said of content that `check` finds nothing wrong with: text that is no text, a value of another type, a
-# name that is another (the schema is content too), a value whose last page ends in the middle.
+# name that is another (the schema is content too), a value whose last page ends in the middle, or that is longer by its
+# type than its row is.
 OF_CONTENT: Final = frozenset(
-    {f"{ERROR}DataError", f"{ERROR}RowMismatch", f"{ERROR}ProgrammingError", f"{ERROR}DiskError"}
+    f"{ERROR}{name}"
+    for name in ("DataError", "RowMismatch", "ProgrammingError", "DiskError", "CorruptDatabase")
 )
 # What may be said of damage at all; what a time-out, a lock or a full disk is said with, may not.
 FITTING: Final = frozenset(
@@ -240,7 +242,7 @@ def judge_at_rest(base: Base, flip: Flip, found: Findings) -> list[str]:
 
     D1  What is in no page's use harms nothing.
     D2  What is not a row's own content is found, or leaves all rows as they were.
-    D3  Where `check` finds nothing, nothing speaks of damage: see `OF_CONTENT`.
+    D3  Where `check` finds nothing, errors speak of content: see `OF_CONTENT`.
     """
     complaints = [*unfitting(found), *untold(found)]
     others = [*differing(found, base.sound), *failing(found)]
