@@ -233,13 +233,12 @@ def _check_content(path: Path, config: Config) -> None:
 
 
 def _copy(source_path: Path, made: Path, config: Config) -> None:
-    connection = _connect(made, config)
+    with_wal = _connect(made, config)
     try:
-        connection.set_aside_wal()  # with one the size of its pages is fixed, and the source's may be another
-        _pour(source_path, connection, config)
-        connection.use_wal()
+        _pour(source_path, with_wal, config, new=True)
+        with_wal.use_wal()
     finally:
-        connection.close()
+        with_wal.close()
     # The close leaves there what the disk does not take, and only logs that.
     if files.log_beside(made) is not None:
         msg = f"cannot make {made}: the disk did not take all of it; the log has what it said"
@@ -264,9 +263,11 @@ def _replace(source_path: Path, target: Path, config: Config) -> None:
         connection.close()
 
 
-def _pour(source_path: Path, into: Connection, config: Config) -> None:
+def _pour(source_path: Path, into: Connection, config: Config, *, new: bool = False) -> None:
     source = _connect_source(source_path, config)
     try:
+        if new:
+            into.use_pages_of(source.page_bytes())
         into.backup_from(source)
     finally:
         source.close()

@@ -113,6 +113,16 @@ class Upkeep(Executor):
             return False
         return True
 
+    def use_pages_of(self, bytes_: int) -> None:
+        """Give the pages of this database, which is new and empty, another size; in WAL mode SQLite does not.
+
+        https://sqlite.org/pragma.html#pragma_page_size
+        """
+        if self.page_bytes() != bytes_:
+            for sql in ("PRAGMA journal_mode = DELETE", f"PRAGMA page_size = {bytes_}", "VACUUM"):
+                self.run_unguarded(sql)
+            self.use_wal()
+
     def integrity(self) -> tuple[list[str], Error | None]:
         """Return what SQLite finds wrong with the file, one problem each, and the error that ended its search, if any.
 

@@ -29,7 +29,7 @@ from tests.support.flips import HOWS, Flip, draw
 from tests.support.oracle import MIGRATION, WAYS, Ledger, judge, rows
 from tests.support.walfile import commits_before
 
-FLIPS: Final = 40  # of each sweep
+FLIPS: Final = 30  # of each sweep
 IN_PLACE: Final = HOWS[:-1]  # a file in memory that is cut ends who reads it, by a signal
 HEADER: Final = range(96)  # of the index: both copies
 TABLES: Final = range(96, 3 * 4096)  # what was moved, who reads, and the first part of where each page is
