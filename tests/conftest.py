@@ -12,6 +12,7 @@ import random
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -39,6 +40,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many states are drawn of each moment that power is lost at",
     )
     parser.addoption("--search-all", action="store_true", help="search the explorer's long cases: minutes")
+    parser.addoption(
+        "--faults",
+        type=int,
+        default=3,
+        help="how many calls of each kind fail in turn, drawn anew; 0: every one",
+    )
     parser.addoption("--seed", type=int, help="the seed of random tests; another one every run if not given")
 
 
@@ -54,6 +61,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """Name the seed at the top."""
     return f"seed: {config.stash[SEED_KEY]}, switch interval: {sys.getswitchinterval():g} s"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many faults were injected, where any were."""
+    told: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        told.update({name: value for name, value in report.user_properties if isinstance(value, int)})
+    if told["cases"]:
+        terminalreporter.write_line(f"{told['faults']} faults injected in {told['cases']} cases")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import apsw
 
 
 class SickFile(apsw.VFSFile):
-    """A file whose writes and syncs ask its VFS first."""
+    """A file that asks its VFS before what it does."""
 
     def __init__(self, vfs: SickVFS, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
         """Open as the platform does."""
@@ -36,6 +36,26 @@ class SickFile(apsw.VFSFile):
         self._vfs.ask("read", self._kind)
         return super().xRead(amount, offset)
 
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802 - SQLite's name
+        """Cut, if the VFS lets it."""
+        self._vfs.ask("truncate", self._kind)
+        super().xTruncate(newsize)
+
+    def xFileSize(self) -> int:  # noqa: N802 - SQLite's name
+        """Tell the size, if the VFS lets it."""
+        self._vfs.ask("size", self._kind)
+        return super().xFileSize()
+
+    def xLock(self, level: int) -> None:  # noqa: N802 - SQLite's name
+        """Lock, if the VFS lets it."""
+        self._vfs.ask("lock", self._kind)
+        super().xLock(level)
+
+    def xUnlock(self, level: int) -> None:  # noqa: N802 - SQLite's name
+        """Give a lock up, and ask then."""
+        super().xUnlock(level)
+        self._vfs.ask("unlock", self._kind)
+
 
 _KINDS = {
     apsw.SQLITE_OPEN_MAIN_DB: "db",
@@ -45,9 +65,10 @@ _KINDS = {
 
 
 class SickVFS(apsw.VFS):
-    """Calls ``rule(what, kind)`` before each write, read, sync and deletion; the rule raises, or kills, or counts.
+    """Calls ``rule(what, kind)`` before each call of the file system; the rule raises, or kills, or counts.
 
-    *what* is "write", "written", "read", "sync" or "delete", *kind* "db", "wal", "journal" or "other".
+    *what* is as in `sick_files`, but for shared memory, which APSW hands to the platform's VFS; *kind* "db", "wal",
+    "journal" or "other".
     """
 
     def __init__(self, name: str) -> None:
@@ -64,8 +85,14 @@ class SickVFS(apsw.VFS):
     def xOpen(  # noqa: N802 - SQLite's name
         self, name: str | apsw.URIFilename | None, flags: list[int]
     ) -> apsw.VFSFile:
-        """Open a file that asks."""
+        """Open a file that asks, if the rule lets it."""
+        self.ask("open", next((kind for flag, kind in _KINDS.items() if flags[0] & flag), "other"))
         return SickFile(self, name, flags)
+
+    def xAccess(self, pathname: str, flags: int) -> bool:  # noqa: N802 - SQLite's name
+        """Look for a file, if the rule lets it."""
+        self.ask("access", "other")
+        return super().xAccess(pathname, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802 - SQLite's name
         """Delete, if the rule lets it."""
