@@ -5,7 +5,8 @@ N2  Every transaction is begun and ended here, by texts that no caller's SQL can
 N3, N4: see `executor`. What is done to the whole file: see `upkeep`.
 N5  Whether a transaction was committed is told by `committed`, which is set by the very call that commits: no Python
     code runs between the two, and so no interrupt (Ctrl-C, a signal handler that raises) comes between them. Where a
-    user's hook or VFS runs inside that call and raises when all is done, the data's version tells.
+    user's hook or VFS runs inside that call and raises when all is done, the data's version tells, which has changed.
+    It changes too where a commit has failed and the cache with it; then SQLite has told of a rollback.
 N6  An interrupt may leave any method here at any of its steps; `recover` then makes the connection good for the next.
 """
 
@@ -15,6 +16,7 @@ N6  An interrupt may leave any method here at any of its steps; `recover` then m
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -77,9 +79,15 @@ class Connection(Upkeep):
             config.on_connect is not None or config.vfs is not None or bool(apsw.connection_hooks)
         )
         self._version = 0  # of the data, before the COMMIT
+        self._rolled_back: deque[None] = deque(maxlen=1)  # not empty: something was, since then
         self._foreign_keys = True
         if not read_only:
             self._apsw.wal_autocheckpoint(0)  # it would run inside the COMMIT
+            if self._has_guests:
+                note = partial(
+                    self._rolled_back.append, None
+                )  # C to its end, so that no interrupt comes between
+                self._apsw.set_rollback_hook(note, id=SAVEPOINT)
 
     # --- transactions
 
@@ -153,6 +161,7 @@ class Connection(Upkeep):
                 # SQLite may ask it once more when all is committed, and an interrupt in it would look like a failure.
                 self._apsw.set_progress_handler(None)
             if self._has_guests:
+                self._rolled_back.clear()
                 self._version = self._apsw.data_version()
             self._commits.extend(map(self._cursor.execute, _COMMITS))
         except apsw.Error as error:
@@ -173,7 +182,9 @@ class Connection(Upkeep):
         The version changes with a commit of this connection too, unlike the pragma's (https://sqlite.org/c3ref/
         c_fcntl_begin_atomic_write.html#sqlitefcntldataversion); nobody else can commit while it has the write lock.
         """
-        if self._has_guests and self._apsw.get_autocommit() and self._apsw.data_version() != self._version:
+        if not self._has_guests or self._rolled_back or not self._apsw.get_autocommit():
+            return
+        if self._apsw.data_version() != self._version:
             self._commits.append(None)
             self._begun = False
 
