@@ -14,6 +14,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import errno
+import logging
 import os
 import stat
 from collections import deque
@@ -25,6 +26,7 @@ from typing import cast
 
 from .errors import CannotOpen, ProgrammingError, ReadOnlyDatabase
 
+_log = logging.getLogger(__name__)
 _start_new_thread = _thread.start_new_thread
 
 _FOLDER_MODE = 0o700
@@ -79,7 +81,11 @@ def _text(path: object) -> str:
 def make_folder(folder: Path) -> tuple[Path, ...]:
     """Create *folder* and those above it that are missing, each with mode 0700 (F2, F3); return what was made here."""
     if os.path.lexists(folder):
-        if folder.is_dir():
+        try:
+            is_folder = folder.is_dir()
+        except OSError as error:
+            raise cannot(folder, error) from error
+        if is_folder:
             return ()
         msg = f"cannot create the folder {folder}: there is a file of that name"
         raise CannotOpen(msg)
@@ -162,7 +168,7 @@ def look_at(path: Path) -> os.stat_result | None:
 
 def narrow(path: Path, mode: int) -> None:
     """Take from the file at *path*, and from those beside it, the permissions that *mode* does not have."""
-    for each in (path, *(beside(path, side) for side in SIDES)):
+    for each in _with_sides(path):
         try:
             state = each.lstat()
             if stat.S_ISLNK(state.st_mode):
@@ -200,6 +206,8 @@ def size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+    except OSError as error:
+        raise cannot(path, error) from error
 
 
 def is_same(one: Path, other: Path) -> bool:
@@ -304,13 +312,25 @@ def unfinished(target: Path, mode: int) -> Generator[Path]:
 
 
 def _try_to_remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        _remove(path)
+    """Do as `_remove` on a bare thread, on which nothing is to be logged."""
+    for each in _with_sides(path):
+        with contextlib.suppress(OSError):
+            each.unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:
-    for each in (path, *(beside(path, side) for side in SIDES)):
-        each.unlink(missing_ok=True)
+    """Remove the file and those beside it; what cannot be is logged: it makes no failure of what was done."""
+    for each in _with_sides(path):
+        try:
+            each.unlink(missing_ok=True)
+        except OSError as error:
+            if not is_of_the_system(error):
+                raise
+            _log.warning("cannot remove %s: %s", each, error.strerror)
+
+
+def _with_sides(path: Path) -> tuple[Path, ...]:
+    return (path, *(beside(path, side) for side in SIDES))
 
 
 def put_in_place(made: Path, target: Path, *, overwrite: bool) -> None:
