@@ -132,8 +132,7 @@ class Handle:
                 config.on_connect(self._apsw)
             self._prepare(config, durability)
         except BaseException:
-            self._apsw.close(True)  # noqa: FBT003 - APSW takes it by position
-            self._account.settle()
+            self.close()
             raise
         # Any: a `cast` around each use, for want of better stubs, would be a call itself, several times a write.
         self._cursor: Any = self._apsw.cursor()
