@@ -19,6 +19,7 @@ and a lock is lost where SQLite, which opens and closes that file itself, has it
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Generator
 from dataclasses import replace
@@ -33,6 +34,7 @@ from .errors import Error, ProgrammingError, ReadTimeout, SnapshotError, WriteTi
 from .functions import check_progress
 from .handle import check_database
 
+_log = logging.getLogger(__name__)
 Progress = Callable[[int, int], object]
 _RESTORE_WAIT_S: Final = 5.0
 _SHOWN_MAX: Final = 5
@@ -74,7 +76,8 @@ def restore(
     A database at *dest* that nobody has open is replaced, whole or not at all; folders that are missing are created.
 
     Raises:
-        SnapshotError: *snapshot* is missing or not sound, or *dest* is in use or no database; *dest* is as it was.
+        SnapshotError: *snapshot* is missing or not sound, or *dest* is in use or no database; *dest* is as it was, or
+            with ``ran`` "unknown", where the disk failed at the very end, replaced.
     """
     config = check_config(config)
     with _told_as(f"cannot restore {dest!s} from {snapshot!s}"):
@@ -237,6 +240,7 @@ def _copy(source_path: Path, made: Path, config: Config) -> None:
     try:
         _pour(source_path, with_wal, config, new=True)
         with_wal.use_wal()
+        with_wal.checkpoint("TRUNCATE")  # as the close would, which tells nobody why it could not
     finally:
         with_wal.close()
     # The close leaves there what the disk does not take, and only logs that.
@@ -257,10 +261,24 @@ def _replace(source_path: Path, target: Path, config: Config) -> None:
             msg = f"cannot restore {target}: another process has it open"
             raise SnapshotError(msg)
         files.narrow(target, config.file_mode)
-        _pour(source_path, connection, config)
-        connection.use_wal()
+        _pour_over(source_path, connection, config)
+        try:
+            connection.use_wal()
+        except Error as error:  # it is replaced, and whoever opens it does this too
+            _log.warning("%s is restored, but not in WAL mode until it is opened: %s", target, error)
     finally:
         connection.close()
+
+
+def _pour_over(source_path: Path, into: Connection, config: Config) -> None:
+    """Do what `_pour` does where there is something that may be lost by it."""
+    try:
+        _pour(source_path, into, config)
+    except Error as error:
+        if error.ran != "unknown":
+            raise
+        msg = f"{into.path} is replaced, or as it was: the disk failed at the commit: {error}"
+        raise SnapshotError(msg, ran="unknown") from error
 
 
 def _pour(source_path: Path, into: Connection, config: Config, *, new: bool = False) -> None:

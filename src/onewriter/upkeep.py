@@ -156,13 +156,21 @@ class Upkeep(Executor):
         """Replace this database's whole content by *source*'s, in one transaction.
 
         https://sqlite.org/backup.html
+
+        Raises:
+            Error: it failed; with ``ran`` "unknown" where the commit did, which may have been made all the same.
         """
+        at_commit = False
         try:
-            with self._apsw.backup("main", source._apsw, "main") as backup:
+            backup = self._apsw.backup("main", source._apsw, "main")
+            try:
                 while not backup.done:
                     backup.step(-1)
+            finally:
+                at_commit = backup.page_count > 0 == backup.remaining
+                backup.finish()  # not by `with`, which makes a SystemError of what a VFS raises
         except apsw.Error as error:
-            raise translate(error, None) from error
+            raise translate(error, None, ran="unknown" if at_commit else "rolled_back") from error
 
     def set_aside_wal(self) -> bool:
         """Leave WAL mode, which only the file's one connection can; False where another has it open.
