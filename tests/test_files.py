@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onewriter import CannotOpen, ProgrammingError, files
+from onewriter import CannotOpen, ProgrammingError, drafts, files
 from tests.support.children import as_nobody
 from tests.support.modes import UMASKS, mode, umask
 from tests.support.places import common_folder
@@ -222,11 +222,11 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_finished_file_gets_its_name(tmp_path: Path) -> None:
     """Under the name it had while it was made it is gone, with all beside it."""
-    with files.unfinished(tmp_path / "a", 0o600) as made:
-        assert mode(made) == 0o600
-        made.write_bytes(b"new")
-        files.beside(made, "-journal").touch()
-        files.put_in_place(made, tmp_path / "a", overwrite=False)
+    with drafts.unfinished(tmp_path / "a", 0o600) as made:
+        assert mode(made.path) == 0o600
+        made.path.write_bytes(b"new")
+        files.beside(made.path, "-journal").touch()
+        drafts.put_in_place(made, tmp_path / "a", overwrite=False)
     assert [each.name for each in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_bytes() == b"new"
 
@@ -234,17 +234,17 @@ def test_a_finished_file_gets_its_name(tmp_path: Path) -> None:
 def test_a_name_that_is_taken_stays_so(tmp_path: Path) -> None:
     """Also where it was taken a moment ago, and also by a link that leads nowhere."""
     (tmp_path / "a").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(FileExistsError), files.unfinished(tmp_path / "a", 0o600) as made:
-        files.put_in_place(made, tmp_path / "a", overwrite=False)
+    with pytest.raises(FileExistsError), drafts.unfinished(tmp_path / "a", 0o600) as made:
+        drafts.put_in_place(made, tmp_path / "a", overwrite=False)
     assert [each.name for each in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_name_is_taken_over_when_asked(tmp_path: Path) -> None:
     """With overwrite the old file is replaced in one step."""
     (tmp_path / "a").write_bytes(b"old")
-    with files.unfinished(tmp_path / "a", 0o600) as made:
-        made.write_bytes(b"new")
-        files.put_in_place(made, tmp_path / "a", overwrite=True)
+    with drafts.unfinished(tmp_path / "a", 0o600) as made:
+        made.path.write_bytes(b"new")
+        drafts.put_in_place(made, tmp_path / "a", overwrite=True)
     assert (tmp_path / "a").read_bytes() == b"new"
 
 
@@ -256,10 +256,10 @@ def test_without_hard_links_a_file_gets_its_name_too(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(os, "link", no_links)
     for _ in range(2):
-        with files.unfinished(tmp_path / "a", 0o600) as made:
+        with drafts.unfinished(tmp_path / "a", 0o600) as made:
             if (tmp_path / "a").exists():
                 with pytest.raises(FileExistsError):
-                    files.put_in_place(made, tmp_path / "a", overwrite=False)
+                    drafts.put_in_place(made, tmp_path / "a", overwrite=False)
             else:
-                files.put_in_place(made, tmp_path / "a", overwrite=False)
+                drafts.put_in_place(made, tmp_path / "a", overwrite=False)
     assert [each.name for each in tmp_path.iterdir()] == ["a"]

@@ -12,10 +12,11 @@ Names follow PEP 249. Errors that SQLite reported carry ``sql``, ``code`` and ``
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 Ran = Literal["no", "rolled_back", "unknown"]
 HeldBy = Literal["line", "process", "stranger"]
+_QUOTED_MAX: Final = 200
 
 
 class Error(Exception):
@@ -249,6 +250,15 @@ class MigrationError(Error):
 
 class SnapshotError(Error):
     """A snapshot could not be made or restored; nothing half-made was left behind."""
+
+
+def quoted(value: object) -> str:
+    """Return *value* as a message shows it; whatever it is, that raises nothing, and is not long."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a caller's own class, or a number of more digits than Python prints
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= _QUOTED_MAX else f"{text[:_QUOTED_MAX]}..."
 
 
 def cut_history(error: BaseException, outer: BaseException) -> None:

@@ -7,44 +7,41 @@ F1  No descriptor of a database file that SQLite may have open is ever closed by
 F2  A file or folder that is made here has its mode before it has content, whatever the umask.
 F3  A folder that was there before is left as it is.
 F4  What is created is made durable in its folder, so that a loss of power cannot take the file's name away.
+F5  A path that was resolved is not resolved again: what a link that has taken the place of a name meanwhile leads to is
+    neither changed nor opened (see `links`).
 """
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import errno
-import logging
 import os
 import stat
-from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from functools import partial
-from itertools import tee
 from pathlib import Path
 from typing import cast
 
-from .errors import CannotOpen, ProgrammingError, ReadOnlyDatabase
-
-_log = logging.getLogger(__name__)
-_start_new_thread = _thread.start_new_thread
+from .errors import CannotOpen, ProgrammingError, ReadOnlyDatabase, quoted
+from .links import DESCRIPTORS as _DESCRIPTORS
+from .links import change_mode, in_folder, link_laid, resolved, with_descriptor
 
 _FOLDER_MODE = 0o700
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 TURN = "-turn"  # see `turnfile`
 SIDES = ("-wal", "-shm", "-journal", TURN)
 _LOGS = ("-wal", "-journal")
-_DESCRIPTORS = "/proc/self/fd"
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:
     """Return the absolute path of the file that *path* leads to, links resolved; it need not exist.
 
-    SQLite puts the ``-wal`` beside the real file too. Names with a meaning of their own for SQLite are refused.
+    SQLite puts the ``-wal`` beside the real file too. Names with a meaning of their own for SQLite are refused, and
+    links that another user has laid (`links`).
     """
     text = _text(path)
     if not text or "\0" in text:
-        msg = f"the path {text!r} names no file"
+        msg = f"the path {quoted(text)} names no file"
         raise ProgrammingError(msg)
     if text.endswith(os.sep):
         msg = f"cannot open {text}: it names a folder; give the path of a file in it"
@@ -56,13 +53,12 @@ def real_path(path: str | os.PathLike[str]) -> Path:
         )
         raise ProgrammingError(msg)
     try:
-        real = os.path.realpath(text, strict=False)
+        real = resolved(text)
+        real.encode()
     except OSError as error:
         raise cannot(Path(text), error) from error
-    try:
-        real.encode()
     except UnicodeEncodeError as error:
-        msg = f"cannot open {real!a}: its name is not UTF-8, which SQLite needs"
+        msg = f"cannot open {text!a}: its name is not UTF-8, which SQLite needs"
         raise CannotOpen(msg) from error
     return Path(real)
 
@@ -80,27 +76,42 @@ def _text(path: object) -> str:
 
 def make_folder(folder: Path) -> tuple[Path, ...]:
     """Create *folder* and those above it that are missing, each with mode 0700 (F2, F3); return what was made here."""
-    if os.path.lexists(folder):
-        try:
-            is_folder = folder.is_dir()
-        except OSError as error:
-            raise cannot(folder, error) from error
-        if is_folder:
-            return ()
-        msg = f"cannot create the folder {folder}: there is a file of that name"
-        raise CannotOpen(msg)
-    above = make_folder(folder.parent)
+    missing: list[Path] = []
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = folder.parent
+    _check_folder(folder)
+    return tuple(each for each in reversed(missing) if _make_folder(each))
+
+
+def _make_folder(folder: Path) -> bool:
+    """Create *folder*; False where another process has made it since (F3)."""
     try:
-        folder.mkdir(mode=_FOLDER_MODE)
-        folder.chmod(_FOLDER_MODE)  # a umask may have taken bits of the owner's too
+        in_folder(folder, lambda name, above: os.mkdir(name, _FOLDER_MODE, dir_fd=above))
+        state = change_mode(folder, lambda _: _FOLDER_MODE)  # a umask may have taken bits of the owner's too
     except FileExistsError:
-        return above  # made by another process since; F3
+        _check_folder(folder)
+        return False
     except OSError as error:
+        if not is_of_the_system(error):
+            raise
         kind = ReadOnlyDatabase if error.errno in _UNWRITABLE else CannotOpen
         msg = f"cannot create the folder {folder}: {error.strerror}"
         raise kind(msg) from error
+    if stat.S_ISLNK(state.st_mode):  # by now (F5)
+        raise link_laid(folder)
     sync_folder(folder.parent)
-    return (*above, folder)
+    return True
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        state = folder.lstat()
+    except OSError as error:
+        raise cannot(folder, error) from error
+    if not stat.S_ISDIR(state.st_mode):  # nor a link, which would have been resolved (F5)
+        msg = f"cannot create the folder {folder}: there is a file of that name"
+        raise CannotOpen(msg)
 
 
 @contextlib.contextmanager
@@ -116,43 +127,32 @@ def folder_for(path: Path) -> Generator[None]:
         raise
 
 
-def create(path: Path, mode: int) -> bool:
-    """Create an empty file with *mode* where there is none (F1, F2); return whether it was made here."""
+def create(path: Path, mode: int) -> os.stat_result | None:
+    """Create an empty file with *mode* where there is none (F1, F2); return its state, or None where one was there."""
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     narrow_it = partial(os.fchmod, mode=mode)
     try:
-        _with_descriptor(narrow_it, path, flags, mode)  # F1: made just now and empty, so nobody has it open
+        state = with_descriptor(
+            narrow_it, path, flags, mode
+        )  # F1: empty and just made, so nobody has it open
     except FileExistsError:
-        return False
+        return None
     except OSError as error:
         if error.errno in _UNWRITABLE:
             msg = f"cannot create {path}: {error.strerror}"
             raise ReadOnlyDatabase(msg) from error
         raise cannot(path, error) from error
     sync_folder(path.parent)
-    return True
-
-
-def _with_descriptor(use: Callable[[int], object], path: Path, flags: int, mode: int = 0) -> None:
-    """Open *path*, call *use*, which is C to its end, with the descriptor, and close that.
-
-    All of it is one call into C, in which no signal handler runs: an interrupt that came between would leave the
-    descriptor open, or have it closed at some moment when SQLite has the file open (F1).
-    """
-    paths = iter((path,))
-    opened, again = tee(map(os.open, paths, (flags,), (mode,)))
-    try:
-        deque(zip(map(use, opened), map(os.close, again), strict=True), maxlen=0)
-    except BaseException:
-        deque(paths, maxlen=0)  # what was not opened before is not opened any more
-        deque(map(os.close, again), maxlen=0)  # where it was opened, and could not be used
-        raise
+    return state
 
 
 def look_at(path: Path) -> os.stat_result | None:
     """Return the state of the file at *path*, None where there is none; refuse what is no regular file."""
     try:
-        state = path.stat()
+        state = path.lstat()
+        if stat.S_ISLNK(state.st_mode):  # F5
+            path.stat()  # a circle of links is told as such
+            raise link_laid(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -168,22 +168,39 @@ def look_at(path: Path) -> os.stat_result | None:
 
 def narrow(path: Path, mode: int) -> None:
     """Take from the file at *path*, and from those beside it, the permissions that *mode* does not have."""
-    for each in _with_sides(path):
+    for each in with_sides(path):
         try:
             state = each.lstat()
-            if stat.S_ISLNK(state.st_mode):
-                continue  # not ours, nor what it leads to: neither SQLite nor `turnfile` follows one
-            has = stat.S_IMODE(state.st_mode)
-            if has & ~mode & 0o777:
-                each.chmod(has & mode)
+            # What is no file is not ours: neither SQLite nor `turnfile` takes it, or follows a link.
+            if stat.S_ISREG(state.st_mode) and stat.S_IMODE(state.st_mode) & ~mode & 0o777:
+                change_mode(each, lambda has: has & mode)
         except FileNotFoundError:
             continue
         except OSError as error:
+            if not is_of_the_system(error):
+                raise
             msg = (
                 f"cannot make {each} private: {error.strerror}. "
                 f"Its mode must have no more than {mode:#o}; Config(file_mode=...) allows another"
             )
             raise CannotOpen(msg) from error
+
+
+def check_sides(path: Path) -> None:
+    """Refuse the database at *path* where what SQLite keeps beside it is no file.
+
+    SQLite opens a ``-journal`` without a look, and would wait for ever for who writes into a pipe.
+    """
+    for side in (beside(path, suffix) for suffix in (*_LOGS, "-shm")):
+        try:
+            state = side.lstat()
+        except OSError as error:
+            if not is_of_the_system(error):
+                raise
+            continue  # there is none, in most cases; else SQLite says so
+        if not stat.S_ISREG(state.st_mode):
+            msg = f"cannot open {path}: {side}, where SQLite keeps a part of it, is not a regular file"
+            raise CannotOpen(msg)
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -204,9 +221,9 @@ def size(path: Path) -> int:
     """Return the size of the file at *path* in bytes, 0 where there is none."""
     try:
         return path.stat().st_size
-    except FileNotFoundError:
-        return 0
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):  # nor is there one of such a name
+            return 0
         raise cannot(path, error) from error
 
 
@@ -284,78 +301,17 @@ def _may(path: Path, mode: int) -> bool:
 def sync_folder(folder: Path) -> None:
     """Make the names in *folder* durable (F4); a file system that cannot is left to its own ways."""
     with contextlib.suppress(OSError):
-        _with_descriptor(os.fsync, folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        with_descriptor(os.fsync, folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
 
 
 def sync_file(path: Path) -> None:
     """Make the content of the file at *path* durable. Never for a database that may be open (F1)."""
-    _with_descriptor(os.fsync, path, os.O_RDONLY | os.O_CLOEXEC)
+    with_descriptor(os.fsync, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
-@contextlib.contextmanager
-def unfinished(target: Path, mode: int) -> Generator[Path]:
-    """Yield an empty private file beside *target*, to be filled and given its name; nothing of it is left behind."""
-    path = target.with_name(f".{target.name}.{os.urandom(6).hex()}.part")
-    try:
-        try:
-            create(path, mode)
-            yield path
-        finally:
-            _remove(path)
-    except BaseException:
-        try:
-            _remove(path)  # again, since an interrupt may have struck as it began
-        except BaseException:  # and another one now: nothing is called before this
-            _start_new_thread(_try_to_remove, (path,))
-            raise
-        raise
-
-
-def _try_to_remove(path: Path) -> None:
-    """Do as `_remove` on a bare thread, on which nothing is to be logged."""
-    for each in _with_sides(path):
-        with contextlib.suppress(OSError):
-            each.unlink(missing_ok=True)
-
-
-def _remove(path: Path) -> None:
-    """Remove the file and those beside it; what cannot be is logged: it makes no failure of what was done."""
-    for each in _with_sides(path):
-        try:
-            each.unlink(missing_ok=True)
-        except OSError as error:
-            if not is_of_the_system(error):
-                raise
-            _log.warning("cannot remove %s: %s", each, error.strerror)
-
-
-def _with_sides(path: Path) -> tuple[Path, ...]:
+def with_sides(path: Path) -> tuple[Path, ...]:
+    """Return *path* and those beside it."""
     return (path, *(beside(path, side) for side in SIDES))
-
-
-def put_in_place(made: Path, target: Path, *, overwrite: bool) -> None:
-    """Give the finished file *made* the name *target*, whole or not at all.
-
-    Raises:
-        FileExistsError: *target* exists and *overwrite* is false.
-    """
-    sync_file(made)
-    if overwrite:
-        made.replace(target)
-    else:
-        _name_once(made, target)
-    sync_folder(target.parent)
-
-
-def _name_once(made: Path, target: Path) -> None:
-    try:
-        os.link(made, target, follow_symlinks=False)  # unlike a rename it never replaces
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if os.path.lexists(target):
-            raise FileExistsError(target) from None
-        made.rename(target)
 
 
 def is_of_the_system(error: OSError) -> bool:

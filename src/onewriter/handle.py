@@ -38,6 +38,7 @@ from .errors import (
     WriteTimeout,
 )
 from .guard import Guard, own
+from .links import link_laid
 from .parameters import Param, Params, native_value
 from .rows import Plain
 from .samples import Tally
@@ -52,6 +53,12 @@ FIX_SNAPSHOT: Final = own("PRAGMA schema_version")  # the first read of a transa
 
 _NAME_BYTES: Final = 16  # "SQLite format 3" (https://sqlite.org/fileformat2.html#magic_header_string)
 STEPS: Final = 20_000  # of SQLite's machine between two looks at the clock: a few milliseconds
+# Paths are resolved: a link in one was laid since (files, F5; https://sqlite.org/c3ref/c_open_autoproxy.html).
+_NOFOLLOW: Final = apsw.SQLITE_OPEN_NOFOLLOW
+_LINK_LAID: Final = (
+    "SQLITE_CANTOPEN_SYMLINK",
+    "SQLITE_OK_SYMLINK",
+)  # the second from a VFS written in Python
 _URI: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
 # Whoever may only read needs the -shm that a writer makes: without it, or before it has content, he is refused. Where
 # writers come and go that is over in a moment; else it lasts, so the wait for it is short.
@@ -117,10 +124,14 @@ class Handle:
         name, flags = str(path), apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
         if immutable:
             name, flags = _immutable(path), _URI
+        files.check_sides(path)
         self._account = Account(path)
         try:
             self._apsw = apsw.Connection(
-                name, flags=flags, vfs=config.vfs, statementcachesize=config.statement_cache_max
+                name,
+                flags=flags | _NOFOLLOW,
+                vfs=config.vfs,
+                statementcachesize=config.statement_cache_max,
             )
         except (apsw.Error, ValueError) as error:
             self._account.settle()
@@ -311,7 +322,7 @@ def check_database(path: Path, vfs: str | None) -> None:
         raise NotADatabase(msg, code="SQLITE_NOTADB", extended_code="SQLITE_NOTADB")
     try:
         with accounted(path):
-            probe = apsw.Connection(_immutable(path), flags=_URI, vfs=vfs)
+            probe = apsw.Connection(_immutable(path), flags=_URI | _NOFOLLOW, vfs=vfs)
             try:
                 probe.execute("PRAGMA schema_version").get  # noqa: B018 - reads the header
             except apsw.CorruptError:
@@ -356,6 +367,8 @@ def _opening(error: BaseException, path: Path) -> Error:
     if isinstance(error, ValueError):
         return CannotOpen(f"cannot open {path}: {error}")
     ours = translate(error, None, ran="no")
+    if ours.extended_code in _LINK_LAID:
+        return link_laid(path)
     reason = str(ours)
     if isinstance(error, (apsw.CantOpenError, apsw.IOError)) and files.has_no_descriptor_left():
         reason += "; no file descriptor is left (ulimit -n, RLIMIT_NOFILE)"

@@ -76,6 +76,8 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
         real, config=config, durability=durability, read_only=False, deadline=deadline, heard=heard
     )
     try:
+        # Again: SQLite gives what it makes beside a database the mode of what has its name at that moment.
+        files.narrow(real, config.file_mode)
         contenders.join(real, config.file_mode, connection)
         database = Database(real, config, durability, connection, heard)
     except BaseException:

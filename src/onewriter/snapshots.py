@@ -26,11 +26,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from . import clock, files, forks, presence
+from . import clock, drafts, files, forks, presence
 from .config import Config, check_config
 from .connection import Connection
 from .descriptors import check_alone
-from .errors import Error, ProgrammingError, ReadTimeout, SnapshotError, WriteTimeout
+from .errors import Error, ProgrammingError, ReadTimeout, SnapshotError, WriteTimeout, quoted
 from .functions import check_progress
 from .handle import check_database
 
@@ -56,12 +56,12 @@ def make(
     if progress is not None:
         check_progress(progress)
     try:
-        with _told_as(f"cannot make the snapshot {dest!s} of {connection.path}"):
+        with _told_as(f"cannot make the snapshot {_text(dest)} of {connection.path}"):
             target = files.real_path(dest)
             _check_target(target, connection.path, overwrite=overwrite)
-            with files.folder_for(target), files.unfinished(target, config.file_mode) as made:
-                _fill(connection, made, progress)
-                _check_content(made, config)
+            with files.folder_for(target), drafts.unfinished(target, config.file_mode) as made:
+                _fill(connection, made.path, progress)
+                _check_content(made.path, config)
                 _put_in_place(made, target, overwrite=overwrite)
     except _Stopped as stopped:
         raise stopped.error from stopped.error.__cause__
@@ -80,7 +80,7 @@ def restore(
             with ``ran`` "unknown", where the disk failed at the very end, replaced.
     """
     config = check_config(config)
-    with _told_as(f"cannot restore {dest!s} from {snapshot!s}"):
+    with _told_as(f"cannot restore {_text(dest)} from {_text(snapshot)}"):
         source, target = files.real_path(snapshot), files.real_path(dest)
         forks.shed_inherited(target)
         check_alone(target)
@@ -95,10 +95,14 @@ def restore(
         if exists:
             _replace(source, target, config)
         else:
-            with files.folder_for(target), files.unfinished(target, config.file_mode) as made:
-                _copy(source, made, config)
+            with files.folder_for(target), drafts.unfinished(target, config.file_mode) as made:
+                _copy(source, made.path, config)
                 _put_in_place(made, target, overwrite=False)
     return target
+
+
+def _text(path: object) -> str:
+    return str(path) if isinstance(path, Path) else path if type(path) is str else quoted(path)
 
 
 @contextlib.contextmanager
@@ -163,10 +167,10 @@ def _check_alone(target: Path) -> None:
         raise SnapshotError(msg)
 
 
-def _put_in_place(made: Path, target: Path, *, overwrite: bool) -> None:
+def _put_in_place(made: drafts.Draft, target: Path, *, overwrite: bool) -> None:
     _check_alone(target)
     try:
-        files.put_in_place(made, target, overwrite=overwrite)
+        drafts.put_in_place(made, target, overwrite=overwrite)
     except FileExistsError:
         raise _exists(target) from None
 

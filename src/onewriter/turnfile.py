@@ -22,10 +22,12 @@ import stat
 import struct
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from . import files, futexes
+from .links import in_folder
 
 if TYPE_CHECKING:
     import fcntl
@@ -75,11 +77,18 @@ class Page:
         files.create(side, mode)
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         # C from the descriptor to the object that owns it, so that no interrupt comes between.
-        self._file = next(map(io.FileIO, map(os.open, (side,), (flags,)), ("r+",)))
+        self._file = in_folder(
+            side,
+            lambda name, folder: next(
+                map(io.FileIO, map(partial(os.open, dir_fd=folder), (name,), (flags,)), ("r+",))
+            ),
+        )
         try:
             state = os.fstat(self._file.fileno())
             if not stat.S_ISREG(state.st_mode):
                 raise Unusable("it is not a regular file")
+            if state.st_nlink > 1:
+                raise Unusable("it has another name too (a hard link), and may be somebody else's")
             if stat.S_IMODE(state.st_mode) & ~mode & 0o777:  # left by a database that was removed
                 os.fchmod(self._file.fileno(), stat.S_IMODE(state.st_mode) & mode)
             self.key = (state.st_dev, state.st_ino)

@@ -192,7 +192,7 @@ def recording(root: Path, name: str) -> Generator[Recorder]:
     def open_(path: Any, flags: int, *args: Any, **more: Any) -> int:  # noqa: ANN401 - os.open's
         descriptor: int = real["open"](path, flags, *args, **more)
         if flags & os.O_CREAT:
-            recorder.created(Path(os.fsdecode(path)))
+            recorder.created(_path_of(descriptor))  # *path* may be a name in a folder
         return descriptor
 
     def fsync(descriptor: int) -> None:

@@ -32,11 +32,13 @@ from onewriter import (
     Transaction,
 )
 from tests.support.databases import PATIENT
+from tests.support.modes import umask
 from tests.support.oracle import MIGRATION, SELECT, WAYS, Fate, Ledger, Row, judge, rows, whole
 from tests.support.steps import Call, outcome, wait_until
 
 MIGRATIONS: Final = (MIGRATION, Migration(2, "ballast", "CREATE TABLE ballast (data BLOB)"))
 CACHE_BYTES: Final = 64 * 1024
+_TAKES_OWN: Final = 0o277  # bits of the owner's too, so that a new folder's mode has to be set
 # More than the cache holds, so that it is written before the commit.
 BALLAST: Final = "INSERT INTO ballast VALUES (zeroblob(100000))"
 # A fault that lasts is not to be waited out: nobody else uses the file.
@@ -102,7 +104,9 @@ class Scenario:
 
     def run(self) -> None:
         """Do all of it, under the fault, and judge."""
-        with self._opened() as db:
+        with umask(_TAKES_OWN):
+            opened = self._opened()
+        with opened as db:
             for name, step in self._steps(db):
                 self._try(name, step, db)
             if self.fault.struck:
