@@ -10,12 +10,12 @@ import threading
 from time import monotonic
 from typing import Final
 
-from .errors import ProgrammingError
+from .errors import ProgrammingError, quoted
 
 NEVER: Final = math.inf
 
 now = monotonic
-_LONGEST_S: Final = 1e9  # some thirty years: what is longer is a mistake, or past what a lock can wait
+LONGEST_S: Final = 1e9  # some thirty years: what is longer is a mistake, or past what a lock can wait
 
 
 def deadline(timeout_s: float | None, default_s: float) -> float:
@@ -33,8 +33,8 @@ def duration(timeout_s: float | None, default_s: float) -> float:
 
 def check_duration(timeout_s: object) -> None:
     """Refuse what is no number of seconds to wait."""
-    if not isinstance(timeout_s, (int, float)) or not 0 <= timeout_s <= _LONGEST_S:
-        msg = f"timeout_s must be a number of seconds, 0 or more and finite, not {timeout_s!r}"
+    if not isinstance(timeout_s, (int, float)) or not 0 <= timeout_s <= LONGEST_S:
+        msg = f"timeout_s must be a number of seconds, 0 or more and finite, not {quoted(timeout_s)}"
         raise ProgrammingError(msg)
 
 

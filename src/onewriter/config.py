@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
-from .errors import ProgrammingError
+from .clock import LONGEST_S
+from .errors import ProgrammingError, quoted
 
 if TYPE_CHECKING:
     import apsw
@@ -87,14 +87,17 @@ class Config:
                 raise ProgrammingError(msg)
 
 
+_COUNT_MAX = 2**31 - 1
+_BYTES_MAX = 2**40
+# From and to what: there is an object for each reader from the beginning, and SQLite has its own limits of the others.
 _COUNTS = {
-    "readers_max": 1,
-    "pending_max": 1,
-    "batch_max": 1,
-    "wal_bytes_max": 64 * 1024,
-    "cache_bytes": 64 * 1024,
-    "mmap_bytes": 0,
-    "statement_cache_max": 0,
+    "readers_max": (1, 10_000),
+    "pending_max": (1, _COUNT_MAX),
+    "batch_max": (1, _COUNT_MAX),
+    "wal_bytes_max": (64 * 1024, _BYTES_MAX),
+    "cache_bytes": (64 * 1024, _BYTES_MAX),
+    "mmap_bytes": (0, _BYTES_MAX),
+    "statement_cache_max": (0, _COUNT_MAX),
 }
 _CHOICES: dict[str, tuple[object, object]] = {"optimize": (True, False), "checkpoint": ("auto", "external")}
 _MODE_MAX = 0o777
@@ -107,25 +110,25 @@ def _problem(name: str, value: object) -> str | None:
     if name in _CHOICES:
         choices = _CHOICES[name]
         if type(value) is not type(choices[0]) or value not in choices:
-            return f"must be {choices[0]!r} or {choices[1]!r}, not {value!r}"
+            return f"must be {choices[0]!r} or {choices[1]!r}, not {quoted(value)}"
     elif name == "file_mode":
         if type(value) is not int or not 0 <= value <= _MODE_MAX or value & _OWNER != _OWNER:
-            return f"must be permission bits that let the owner read and write, such as 0o600, not {value!r}"
+            return f"must be permission bits that let the owner read and write, such as 0o600, not {quoted(value)}"
     elif name == "vfs":
         if value is not None and not (isinstance(value, str) and value):
-            return f"must be the name of a registered VFS, or None, not {value!r}"
+            return f"must be the name of a registered VFS, or None, not {quoted(value)}"
     elif name == "on_connect" and value is not None and not callable(value):
-        return f"must be a function of an apsw.Connection, or None, not {value!r}"
+        return f"must be a function of an apsw.Connection, or None, not {quoted(value)}"
     return None
 
 
 def _problem_of_number(name: str, value: object) -> str | None:
     if name in _COUNTS:
-        least = _COUNTS[name]
-        if type(value) is not int or value < least:
-            return f"must be a whole number, at least {least}, not {value!r}"
-    elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        return f"must be a number of seconds, 0 or more and finite, not {value!r}"
+        least, most = _COUNTS[name]
+        if type(value) is not int or not least <= value <= most:
+            return f"must be a whole number, at least {least} and at most {most}, not {quoted(value)}"
+    elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LONGEST_S:
+        return f"must be a number of seconds, 0 or more and finite, not {quoted(value)}"
     return None
 
 
@@ -149,5 +152,5 @@ def check_durability(value: object) -> Durability:
         return "full"
     if value == "normal":
         return "normal"
-    msg = f"durability must be 'full' or 'normal', not {value!r}"
+    msg = f"durability must be 'full' or 'normal', not {quoted(value)}"
     raise ProgrammingError(msg)

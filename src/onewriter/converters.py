@@ -39,6 +39,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast, overload
 from uuid import UUID
 
 from .errors import DataError, ProgrammingError
+from .translate import is_from_outside
 from .values import Value
 
 T = TypeVar("T")
@@ -110,10 +111,14 @@ def _of_native(kind: type) -> Converter | None:
 
 
 def _datetime_to_sql(value: datetime) -> str:
-    if value.utcoffset() is None:
-        return value.isoformat(timespec="microseconds")
     try:
+        if value.utcoffset() is None:
+            return value.isoformat(timespec="microseconds")
         return value.astimezone(UTC).isoformat(timespec="microseconds")
+    except (TypeError, ValueError) as error:
+        if is_from_outside(error):
+            raise
+        raise ProgrammingError(f"the time zone of a datetime is no good one: {error}") from error
     except OverflowError as error:
         raise DataError("a datetime is before the year 1 or after the year 9999 in UTC") from error
 

@@ -41,12 +41,11 @@ from .errors import (
 from .guard import WOULD_WRITE, own
 from .handle import Handle
 from .opened import Closing, OpenBlob, OpenCursor, names_of
-from .parameters import Params, check_named, check_row, count_mismatch, misfit, native, parameters
+from .parameters import Params, check_named, checked_row, count_mismatch, misfit, native, parameters, settled
 from .results import Result
 from .rows import Plain, Row, row_class
 from .samples import Tally
 from .translate import broken_foreign_key, is_known, translate
-from .values import check_params
 
 T = TypeVar("T")
 _DEFERRED_FKS: Final = apsw.SQLITE_DBSTATUS_DEFERRED_FKS
@@ -239,7 +238,7 @@ class Executor(Handle):
             for params in many:
                 kind = type(params)
                 if kind is not tuple or len(params) != wanted:  # the call is spared where all is well
-                    check_row(sql, params, wanted)
+                    params = checked_row(sql, params, wanted)  # noqa: PLW2901 - what it is from now on
                 yield native(params) if converters.wary else params  # APSW comes back once this one has run
                 after = self._apsw.total_changes()
                 if after != before:
@@ -342,7 +341,7 @@ class Executor(Handle):
         """Refuse what is no statement, or no parameters of it; return what is to be bound."""
         if type(sql) is str and sql in self._checked and isinstance(params, tuple) and not converters.wary:
             return params
-        check_params(params)
+        params = settled(params)
         statements.check_text(sql)
         if sql not in self._checked:
             statements.check_one(sql)

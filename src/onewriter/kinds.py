@@ -57,9 +57,16 @@ def shown(hint: object) -> str:
     if isinstance(hint, type) and get_origin(hint) is None:
         return hint.__name__
     if get_origin(hint) is not None or isinstance(hint, (NewType, typing.TypeVar, *_ALIASES)):
-        return str(hint).replace("typing.", "")
+        return _text(hint).replace("typing.", "")
     is_typing = type(hint).__module__ in {"typing", "typing_extensions"}
-    return str(hint) if is_typing else f"a value of type {type(hint).__name__}"
+    return _text(hint) if is_typing else f"a value of type {type(hint).__name__}"
+
+
+def _text(hint: object) -> str:
+    try:
+        return str(hint)
+    except RecursionError:  # it is too deep
+        return f"a {type(hint).__name__}"
 
 
 def bare(hint: object) -> object:

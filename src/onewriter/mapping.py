@@ -75,7 +75,7 @@ def mapper(into: TypeForm[T], names: tuple[str, ...]) -> Mapper[T]:
     """
     try:
         made = _kept_mapper(cast("Hashable", into), names, generation())
-    except TypeError:
+    except (TypeError, ValueError):  # of a buffer too
         if _is_hashable(into):
             raise
         made = _mapper(into, names)
@@ -98,7 +98,7 @@ def _kept_mapper(into: Hashable, names: tuple[str, ...], _generation: int) -> Ma
 def _shape(into: object) -> Shape:
     try:
         return _kept_shape(into, generation())
-    except TypeError:
+    except (TypeError, ValueError):  # of a buffer too
         if _is_hashable(into):
             raise
         return shape_of(into)  # an Annotated may hold a list
@@ -107,7 +107,7 @@ def _shape(into: object) -> Shape:
 def _is_hashable(into: object) -> bool:
     try:
         hash(into)
-    except TypeError:
+    except (TypeError, ValueError):  # of a buffer too
         return False
     return True
 

@@ -21,9 +21,9 @@ from typing import Final, cast
 
 from . import clock, statements
 from .connection import Connection
-from .errors import Error, MigrationError, ProgrammingError, Ran, WriteTimeout
+from .errors import Error, MigrationError, ProgrammingError, Ran, WriteTimeout, quoted
 from .functions import check_finished, check_function
-from .parameters import Params
+from .parameters import Params, each_of
 from .requests import call_back
 from .rows import Plain
 from .transaction import Transaction
@@ -110,10 +110,10 @@ def check(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
     """
     checked: list[Migration] = []
     try:
-        given = iter(migrations)
-    except TypeError:
+        given = list(each_of(migrations, "migrations"))
+    except ProgrammingError as error:
         msg = f"migrations must be a sequence of Migration objects, not one {type(migrations).__name__}"
-        raise MigrationError(msg) from None
+        raise MigrationError(msg) from error
     for each in given:
         problem = _problem(each, checked[-1].version if checked else 0)
         if problem is not None:
@@ -127,10 +127,10 @@ def check(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
 def _problem(each: object, before: int) -> str | None:
     if not isinstance(each, Migration):
         return f"migrations must be Migration objects, not {type(each).__name__}"
-    label = f"migration {each.version!r} ({each.name!r})"
+    label = f"migration {quoted(each.version)} ({quoted(each.name)})"
     if type(each.version) is not int or not 0 < each.version <= _VERSION_MAX:
         return f"{label}: the version must be a whole number above 0"
-    if not str(each.name).strip() or type(each.name) is not str:
+    if type(each.name) is not str or not each.name.strip():
         return f"{label}: the name must be a text that is not empty"
     if each.version == before:
         return f"{label}: the version occurs twice"

@@ -10,37 +10,44 @@ B3  Every value is made native before SQLite has it. No message holds one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
+from itertools import islice
 from pathlib import PurePath
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from .converters import NATIVE, to_sql
 from .errors import ProgrammingError
 from .statements import QUOTED
-from .values import Value, check_params
+from .translate import is_from_outside
+from .values import Value, check_params, plain
 
 Param: TypeAlias = (
     Value | bytearray | memoryview | bool | datetime | date | Decimal | UUID | Enum | PurePath
 )  # and types of one's own by `onewriter.converters.to_sql(value)`
 Params: TypeAlias = Sequence[Param] | Mapping[str, Param]
 
+T = TypeVar("T")
 _TEXTS_MAX: Final = 1_000
 _KEPT_LENGTH_MAX: Final = 10_000
 _NUMBER_MAX: Final = 32_766  # https://sqlite.org/limits.html#max_variable_number
+_COPIED_MAX: Final = _NUMBER_MAX + 1  # one too many is enough to be refused
 _SHOWN_MAX: Final = 20
+_PLAIN: Final = (tuple, list, dict)
 BINDABLE: Final = NATIVE | {bytearray, memoryview}
 # SQLite's letters are the ASCII ones and all that is not ASCII; a byte order mark alone is blank space. Here are the
 # characters that are none: the range of those that are takes `re` ten milliseconds to compile.
 _NO_LETTER: Final = r"\x00-#%-/:-@\[-^`{-\x7f"
 _WORD: Final = rf"\ufeff|[^${_NO_LETTER}][^{_NO_LETTER}]*"
 # "::" and one "(...)" may be part of a name, which is for Tcl's variables.
-_NAMED: Final = rf"[:@$#](?:::)*[^{_NO_LETTER}](?:[^{_NO_LETTER}]|::)*(?:\([^\s)]*\))?"
-_TOKEN: Final = re.compile(rf"{QUOTED}|{_WORD}|(?P<parameter>\?[0-9]*|{_NAMED})", re.DOTALL)
+# What is no name, since its bracket or its beginning is missing, is taken whole too, or it would be looked at once for
+# each of its letters; SQLite refuses the statement.
+_NAMED: Final = rf"[:@$#](?:::)*[^{_NO_LETTER}](?:[^{_NO_LETTER}]|::)*(?:\([^\s)]*\)?)?"
+_TOKEN: Final = re.compile(rf"{QUOTED}|{_WORD}|(?P<parameter>\?[0-9]*|{_NAMED})|[:@$#]:*", re.DOTALL)
 
 
 class Parameters(NamedTuple):
@@ -89,13 +96,14 @@ def check_named(sql: str, params: Mapping[str, object]) -> None:
     raise ProgrammingError(f"{lacks}{more}{advice}", sql=sql)
 
 
-def check_row(sql: str, params: Params, wanted: int) -> None:
-    """Refuse one of many rows of values for *sql*, which has *wanted* parameters, where it does not fit."""
-    check_params(params)
+def checked_row(sql: str, params: Params, wanted: int) -> Params:
+    """Return one of many rows of values for *sql*, which has *wanted* parameters; refuse it where it does not fit."""
+    params = settled(params)
     if isinstance(params, Mapping):
         check_named(sql, params)
     elif len(params) != wanted:
         raise count_mismatch(sql, params)
+    return params
 
 
 def count_mismatch(sql: str, params: Sequence[object]) -> ProgrammingError:
@@ -124,6 +132,22 @@ def misfit(params: Params) -> str:
     return ""
 
 
+def each_of(given: Iterable[T], name: str) -> Iterator[T]:
+    """Yield what *given*, a caller's argument *name*, holds; without asking how much that is.
+
+    Raises:
+        ProgrammingError: it holds nothing, or cannot be read.
+    """
+    if isinstance(given, memoryview):
+        raise ProgrammingError(f"{name} must be an iterable, not a memoryview")
+    try:
+        yield from given
+    except (TypeError, ValueError) as error:
+        if is_from_outside(error):
+            raise
+        raise ProgrammingError(f"{name}, a {type(given).__name__}, cannot be read: {error}") from error
+
+
 def native(params: Params) -> Params:
     """Return *params* with every value as SQLite can have it; the same object where all are that already.
 
@@ -142,6 +166,28 @@ def native(params: Params) -> Params:
     if isinstance(params, Mapping):
         return {key: native_value(value, f":{key}") for key, value in params.items()}
     return tuple([native_value(value, place) for place, value in enumerate(params, 1)])
+
+
+def settled(params: Params) -> Params:
+    """Return *params* as they are where their class is one of Python's own, otherwise `copied`."""
+    return params if type(params) in _PLAIN else copied(params)
+
+
+def copied(params: Params) -> Params:
+    """Return *params* as a tuple or a dict; a caller's own class is asked here, and once.
+
+    Raises:
+        ProgrammingError: *params* is neither a sequence nor a mapping, or it is no good one.
+    """
+    check_params(params)
+    try:
+        if isinstance(params, Mapping):
+            return {plain(key): value for key, value in islice(params.items(), _COPIED_MAX)}
+        return tuple(islice(params, _COPIED_MAX))
+    except (TypeError, ValueError, OverflowError) as error:
+        if is_from_outside(error):
+            raise
+        raise ProgrammingError(f"params, a {type(params).__name__}, cannot be read: {error}") from error
 
 
 def native_value(value: object, where: str | int) -> Param:

@@ -6,16 +6,16 @@ A statement is data, which any thread may run; a function belongs to the thread 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 from .connection import Connection
 from .functions import UNFINISHED, check_finished
-from .parameters import BINDABLE, Params, native
+from .parameters import BINDABLE, Params, copied, each_of, native
 from .statements import check_text
 from .transaction import Transaction
-from .values import check_params, plain
+from .values import plain
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class ManyStatements(_Data):
     def __init__(self, sql: str, rows: Iterable[Params]) -> None:
         """Copy *rows*: they may be read by another thread, later."""
         self.text = text_of(sql)
-        self._rows = [freeze(params) for params in rows]
+        self._rows = [freeze(params) for params in each_of(rows, "rows")]
 
     def run(self, connection: Connection) -> object:
         """Return the `Result` of all together."""
@@ -183,10 +183,7 @@ def freeze(params: Params) -> Params:
     kind = type(params)
     if kind is tuple and BINDABLE.issuperset(map(type, params)):
         return params
-    check_params(params)
-    if isinstance(params, Mapping):
-        return native({plain(key): value for key, value in params.items()})
-    return native(tuple(params))
+    return native(copied(params))
 
 
 def call_back(callbacks: Iterable[Callable[[], object]], path: Path) -> None:

@@ -113,7 +113,10 @@ def _shape_of(into: object, target: object) -> Shape:
 
 
 def _sort_of(target: type) -> Sort | None:
-    is_named = tuple in target.__mro__ and isinstance(getattr(target, "_fields", None), tuple)
+    names: object = getattr(target, "_fields", None) if tuple in target.__mro__ else None
+    is_named = isinstance(names, tuple) and all(
+        isinstance(name, str) for name in cast("tuple[object, ...]", names)
+    )
     if typing.is_typeddict(target) or typing_extensions.is_typeddict(target):
         return "typeddict"
     if dataclasses.is_dataclass(target):

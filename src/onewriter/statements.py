@@ -1,27 +1,59 @@
 """Where one SQL statement ends and the next begins, by SQLite's own rule.
 
-The rule is ``sqlite3_complete`` (https://sqlite.org/c3ref/complete.html): a semicolon inside a string, a comment or
-a trigger's body ends nothing. It is asked only at semicolons outside strings and comments, so that a long text with
-many of them does not take its square in time.
+The rule is that of ``sqlite3_complete`` (https://sqlite.org/c3ref/complete.html): a semicolon inside a string, a
+comment or a trigger's body ends nothing. It is written out here, since that function has to be asked for each
+semicolon, always from the beginning: a trigger of many would take their square in time.
 """
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-import apsw
-
 from .errors import DataError, ProgrammingError
 
-# SQLite's own blank space, the byte order mark with it, which `apsw.complete` would take for a letter.
+# SQLite's own blank space, the byte order mark with it, which to the rule is a letter.
 _BLANK = re.compile(r"(?:[ \t\n\f\r\ufeff;]+|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*", re.DOTALL)
 # Strings, quoted names and comments, for `re.DOTALL`: what stands in them means nothing.
 QUOTED: Final = (
     r"""'[^']*(?:'|\Z)|"[^"]*(?:"|\Z)|`[^`]*(?:`|\Z)|\[[^\]]*(?:\]|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)"""
 )
-_TOKEN = re.compile(f"{QUOTED}|;", re.DOTALL)
+_END = re.compile(f"{QUOTED}|(?P<end>;)", re.DOTALL)
+_TOKEN = re.compile(
+    rf"(?P<blank>[ \t\n\f\r]+|--[^\n]*|/\*.*?(?:\*/|\Z))|{QUOTED}|[\w$\x80-\U0010ffff]+|.", re.DOTALL
+)
+
+
+_WORD_MAX: Final = len("temporary")
+
+
+class _State(enum.Enum):
+    """What a statement is, by its first words; then where in a trigger its text is."""
+
+    BEGUN = 0
+    EXPLAINED = 1
+    CREATED = 2
+    NORMAL = 3
+    BODY = 4  # of a trigger
+    AFTER = 5  # a semicolon of the body
+    LAST = 6  # after its END
+
+
+# What comes of a word; of any other it is NORMAL, or goes on with the BODY.
+_WORDS: Final[dict[_State, dict[str, _State]]] = {
+    _State.BEGUN: {"explain": _State.EXPLAINED, "create": _State.CREATED},
+    _State.EXPLAINED: dict.fromkeys(("explain", "temp", "temporary", "trigger", "end"), _State.NORMAL)
+    | {"create": _State.CREATED},
+    _State.CREATED: {"temp": _State.CREATED, "temporary": _State.CREATED, "trigger": _State.BODY},
+    _State.AFTER: {"end": _State.LAST},
+}
+_OTHERS: Final = {
+    _State.BEGUN: _State.NORMAL,
+    _State.EXPLAINED: _State.EXPLAINED,
+    _State.CREATED: _State.NORMAL,
+}
 
 
 class Statement(NamedTuple):
@@ -41,18 +73,35 @@ def split(script: str) -> Iterator[Statement]:
     _check(script)
     start = _skip(script, 0)
     line = 1 + script.count("\n", 0, start)
-    end = start
     while start < len(script):
-        token = _TOKEN.search(script, end)
-        if token is None:
+        end = _end(script, start)
+        if end is None:
             yield Statement(script[start:].rstrip(), line)
             return
+        yield Statement(script[start:end], line)
+        before, start = start, _skip(script, end)
+        line += script.count("\n", before, start)
+
+
+def _end(script: str, start: int) -> int | None:
+    """Return where the statement that begins at *start* ends, behind its semicolon; None where it has none."""
+    state, end = _State.BEGUN, start
+    while state is not _State.NORMAL:
+        token = _TOKEN.match(script, end)
+        if token is None:
+            return None
         end = token.end()
-        if token[0] == ";" and apsw.complete(script[start:end]):
-            yield Statement(script[start:end], line)
-            before, start = start, _skip(script, end)
-            line += script.count("\n", before, start)
-            end = start
+        if token["blank"] is not None:
+            continue
+        if token[0] != ";":
+            word = token[0].lower() if len(token[0]) <= _WORD_MAX else ""
+            state = _WORDS.get(state, {}).get(word) or _OTHERS.get(state, _State.BODY)
+        elif state in (_State.BODY, _State.AFTER):
+            state = _State.AFTER
+        else:
+            return end
+    found = next((token for token in _END.finditer(script, end) if token["end"]), None)
+    return None if found is None else found.end()
 
 
 def count(sql: str) -> int:

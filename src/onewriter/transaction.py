@@ -21,7 +21,7 @@ from .blobs import Blob, check_place
 from .errors import TransactionEnded, WrongThread
 from .functions import check_callback
 from .mapping import check_into
-from .parameters import Params
+from .parameters import Params, each_of
 from .queries import Source
 from .results import Result
 from .rows import Row
@@ -220,7 +220,7 @@ class Transaction(ReadTransaction):
     def execute_many(self, sql: LiteralString | SQL, rows: Iterable[Params]) -> Result:
         """Run one statement once for each of *rows*; where one fails, none of them is done."""
         self._use()
-        copied = list(rows)  # they may ask this transaction, whose cursor is then in use
+        copied = list(each_of(rows, "rows"))  # they may ask this transaction, whose cursor is then in use
         with self.savepoint():
             return self._use().execute_many(sql, copied)
 

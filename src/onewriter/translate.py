@@ -70,10 +70,11 @@ def is_known(error: BaseException) -> bool:
     """
     if isinstance(error, apsw.Error):
         return True
-    return isinstance(error, _BINDING_ERRORS) and not _is_from_outside(error)
+    return isinstance(error, _BINDING_ERRORS) and not is_from_outside(error)
 
 
-def _is_from_outside(error: BaseException) -> bool:
+def is_from_outside(error: BaseException) -> bool:
+    """Return whether *error* was raised by a caller's own code, by where it was raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -12,6 +12,7 @@ from typing import LiteralString, NoReturn, Self, TypeVar, cast
 
 from onewriter import clock
 from onewriter import database as sync
+from onewriter import migrations as migrating
 from onewriter import transaction as sync_transaction
 from onewriter.config import Config
 from onewriter.errors import MisuseError
@@ -140,7 +141,7 @@ class Database(Reading):
 
     async def migrate(self, migrations: Iterable[Migration]) -> None:
         """Apply what is pending of *migrations*, on a thread of its own; see `onewriter.Database.migrate`."""
-        listed = list(migrations)
+        listed = migrating.check(migrations)
         await self._apart("migrate", lambda: self._sync.migrate(listed), writes=True)
 
     async def schema_version(self) -> int:
@@ -150,7 +151,7 @@ class Database(Reading):
 
     async def migration_status(self, migrations: Iterable[Migration]) -> MigrationStatus:
         """Return what is applied, pending, unknown to the code, and changed since it was applied."""
-        listed = list(migrations)
+        listed = migrating.check(migrations)
         job = self._desk.read(
             lambda _left_s: self._sync.migration_status(listed), None, "the state of the migrations"
         )

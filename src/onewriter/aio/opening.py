@@ -10,6 +10,7 @@ from typing import cast
 
 from onewriter import clock, snapshots
 from onewriter import database as sync
+from onewriter import migrations as migrating
 from onewriter import opening as sync_opening
 from onewriter.config import Config, Durability
 from onewriter.helpers import apart
@@ -55,7 +56,7 @@ async def open(
 
     Cancelled, it goes on by itself, and closes again what it has opened.
     """
-    listed = list(migrations)
+    listed = migrating.check(migrations)
 
     def work(_left_s: float) -> sync.Database:
         return sync_opening.open(
