@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         WriteTimeout,
         WrongThread,
     )
-    from .migrations import AppliedMigration, Migration, MigrationStatus
+    from .migration import AppliedMigration, Migration, MigrationStatus
     from .opening import open
     from .parameters import Param, Params
     from .results import Result
@@ -104,12 +104,12 @@ __all__ = [
 
 # Where the names come from that `errors` does not have.
 _HOMES = {
-    "AppliedMigration": "migrations",
+    "AppliedMigration": "migration",
     "Blob": "blobs",
     "Config": "config",
     "Database": "database",
-    "Migration": "migrations",
-    "MigrationStatus": "migrations",
+    "Migration": "migration",
+    "MigrationStatus": "migration",
     "Param": "parameters",
     "Params": "parameters",
     "ReadTransaction": "transaction",

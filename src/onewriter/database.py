@@ -21,7 +21,7 @@ from .core import Core
 from .errors import CorruptDatabase, MisuseError, NestedWrite, NotADatabase, ReadOnlyDatabase
 from .functions import check_function
 from .interactive import HeldTransaction, UnsafeConnection
-from .migrations import Migration, MigrationStatus
+from .migration import Migration, MigrationStatus
 from .parameters import Params
 from .reader import ReadingConnection
 from .readers import Readers

@@ -1,6 +1,6 @@
 """Migrations: each applied once, in order, whole or not at all, whichever of many starting processes comes first.
 
-M1  The list is checked before anything runs: versions are unique, positive and ascending.
+M1  The list is checked before anything runs: `migration`.
 M2  Each migration has its own transaction, and asks inside it whether it has been applied since.
 M3  What is applied is recorded in the table below, to the letter that of the package this one grew out of, so that
     either can go on with the other's file. Checksums lie beside it, in a table of our own.
@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
 
 from . import clock, statements
 from .connection import Connection
-from .errors import Error, MigrationError, ProgrammingError, Ran, WriteTimeout, quoted
+from .errors import Error, MigrationError, ProgrammingError, Ran, WriteTimeout
 from .functions import check_finished, check_function
-from .parameters import Params, each_of
+from .migration import AppliedMigration, Migration, MigrationStatus, check
+from .parameters import Params
 from .requests import call_back
 from .rows import Plain
 from .transaction import Transaction
@@ -41,116 +41,7 @@ _CHECKSUMS: Final = (
     "(version INTEGER PRIMARY KEY, checksum TEXT NOT NULL) STRICT"
 )
 _HAS_TABLE: Final = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?"
-_VERSION_MAX: Final = 2**63 - 1
 _ORPHANS_SHOWN: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One step of the schema.
-
-    Attributes:
-        version: a whole number above 0; the list ascends by it.
-        name: what it does, for people.
-        sql: a script of one or more statements, or a function of a `Transaction`. Neither begins or ends a
-            transaction: the migration has one of its own.
-        rebuild: foreign keys are off while it runs, and checked before its commit; for changes that SQLite makes by
-            building a table anew.
-    """
-
-    version: int
-    name: str
-    sql: str | Callable[[Transaction], object]
-    rebuild: bool = False
-
-    def checksum(self) -> str | None:
-        """Return the script's SHA-256 by its statements; None for a function, whose text cannot be compared."""
-        if not isinstance(self.sql, str):
-            return None
-        import hashlib  # noqa: PLC0415 - it loads OpenSSL, which a program without migrations need not
-
-        digest = hashlib.sha256()
-        for text, _line in statements.split(self.sql):
-            digest.update(text.encode("utf-8", "surrogatepass"))
-            digest.update(b"\0")
-        return digest.hexdigest()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppliedMigration:
-    """One row of the table: what was applied, and when (RFC 3339, UTC)."""
-
-    version: int
-    name: str
-    applied_at: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MigrationStatus:
-    """How the code's migrations and the file's compare; each in ascending order.
-
-    Attributes:
-        applied: what the file has.
-        pending: what the code has and the file not.
-        unknown: what the file has and the code not.
-        changed: scripts of the code that differ from what was applied.
-    """
-
-    applied: tuple[AppliedMigration, ...]
-    pending: tuple[Migration, ...]
-    unknown: tuple[AppliedMigration, ...]
-    changed: tuple[Migration, ...]
-
-
-def check(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
-    """Return *migrations*, or refuse the list (M1) before anything runs.
-
-    Raises:
-        MigrationError: which one is wrong, and how.
-    """
-    checked: list[Migration] = []
-    try:
-        given = list(each_of(migrations, "migrations"))
-    except ProgrammingError as error:
-        msg = f"migrations must be a sequence of Migration objects, not one {type(migrations).__name__}"
-        raise MigrationError(msg) from error
-    for each in given:
-        problem = _problem(each, checked[-1].version if checked else 0)
-        if problem is not None:
-            raise MigrationError(
-                problem, version=getattr(each, "version", None), name=getattr(each, "name", None)
-            )
-        checked.append(each)
-    return tuple(checked)
-
-
-def _problem(each: object, before: int) -> str | None:
-    if not isinstance(each, Migration):
-        return f"migrations must be Migration objects, not {type(each).__name__}"
-    label = f"migration {quoted(each.version)} ({quoted(each.name)})"
-    if type(each.version) is not int or not 0 < each.version <= _VERSION_MAX:
-        return f"{label}: the version must be a whole number above 0"
-    if type(each.name) is not str or not each.name.strip():
-        return f"{label}: the name must be a text that is not empty"
-    if each.version == before:
-        return f"{label}: the version occurs twice"
-    if each.version < before:
-        return f"{label}: it comes after version {before}; the list must ascend"
-    if isinstance(each.sql, str):
-        return _script_problem(each.sql, label)
-    work: object = each.sql
-    if callable(work):
-        return None
-    return f"{label}: sql must be a script or a function of a Transaction, not {type(work).__name__}"
-
-
-def _script_problem(script: str, label: str) -> str | None:
-    try:
-        if next(statements.split(script), None) is None:
-            return f"{label}: the script holds no statement"
-    except Error as error:
-        return f"{label}: {error}"
-    return None
 
 
 def apply(writer: Writer, path: Path, migrations: Iterable[Migration], timeout_s: float) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import clock, contenders, files, forks, presence
-from . import migrations as migrating
 from .config import Config, Durability, check_config, check_durability
 from .connection import Connection
 from .database import Database
@@ -19,7 +18,8 @@ from .errors import CannotOpen, MisuseError, NestedWrite, ProgrammingError
 from .handle import check_database
 from .helpers import apart
 from .locks import holding, is_mine
-from .migrations import Migration
+from .migration import Migration
+from .migration import check as check_migrations
 from .samples import Tally
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
     """
     config = check_config(config)
     durability = check_durability(durability)
-    checked = migrating.check(migrations)
+    checked = check_migrations(migrations)
     if read_only and checked:
         msg = "migrations need a database that is opened for writing, not read_only=True"
         raise ProgrammingError(msg)

@@ -52,7 +52,7 @@ LAYERS = (
     ("reader", "lent", "custody", "sources"),
     ("queries", "streams", "blobs"),
     ("transaction",),
-    ("tickets", "requests", "futures"),
+    ("tickets", "requests", "futures", "migration"),
     ("places",),
     ("line", "turn"),
     ("refusals",),

@@ -12,12 +12,12 @@ from typing import LiteralString, NoReturn, Self, TypeVar, cast
 
 from onewriter import clock
 from onewriter import database as sync
-from onewriter import migrations as migrating
+from onewriter import migration as migrating
 from onewriter import transaction as sync_transaction
 from onewriter.config import Config
 from onewriter.errors import MisuseError
 from onewriter.functions import check_function
-from onewriter.migrations import Migration, MigrationStatus
+from onewriter.migration import Migration, MigrationStatus
 from onewriter.parameters import Params
 from onewriter.results import Result
 from onewriter.stats import Stats

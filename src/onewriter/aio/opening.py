@@ -10,11 +10,11 @@ from typing import cast
 
 from onewriter import clock, snapshots
 from onewriter import database as sync
-from onewriter import migrations as migrating
+from onewriter import migration as migrating
 from onewriter import opening as sync_opening
 from onewriter.config import Config, Durability
 from onewriter.helpers import apart
-from onewriter.migrations import Migration
+from onewriter.migration import Migration
 
 from .crew import Job, begin_apart
 from .database import Database
