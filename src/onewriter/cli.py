@@ -37,7 +37,116 @@ def check(
     """
     from .commands.check import check as run
 
-    raise typer.Exit(run(file, as_json=as_json))
+    raise typer.Exit(run(file, json=as_json))
+
+
+@app.command(epilog="Example: **onewriter migrate data/registry.db migrations --dry-run**")
+def migrate(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="The database; made where it is missing.", show_default=False),
+    ],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Scripts named as 0001_initial_schema.sql.", show_default=False),
+    ],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what is pending.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+) -> None:
+    """Apply the migrations in a folder that a database has not had yet, each in a transaction of its own.
+
+    Says of each when it is applied. What was applied and has no file, and what was changed since, is told and left.
+
+    The exit status is 0 where all is applied, 1 where one failed (nothing of it is left), 2 where it could not begin.
+    """
+    from .commands.migrate import migrate as run
+
+    raise typer.Exit(run(file, folder, dry_run=dry_run, json=as_json))
+
+
+@app.command(epilog="Example: **onewriter snapshot data/registry.db backups --keep 7**")
+def snapshot(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The database.", show_default=False)],
+    dest: Annotated[
+        Path, typer.Argument(metavar="DEST", help="The new file; with --keep a folder.", show_default=False)
+    ],
+    *,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DEST if it exists.")] = False,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Name it by the time, and remove all but the last N.", show_default=False
+        ),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Open the finished file again, and check its foreign keys too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+) -> None:
+    """Copy a database into one file, while programs that have it open go on.
+
+    The copy is complete or absent, private, and checked before it gets its name.
+
+    The exit status is 0 where it is made, 1 where it is not sound, 2 where it could not be made.
+    """
+    from .commands.snapshot import snapshot as run
+
+    raise typer.Exit(run(file, dest, overwrite=overwrite, keep=keep, verify=verify, json=as_json))
+
+
+@app.command(epilog="Example: **onewriter restore backups/registry.db data/registry.db**")
+def restore(
+    snapshot: Annotated[Path, typer.Argument(metavar="SNAPSHOT", help="The snapshot.", show_default=False)],
+    dest: Annotated[
+        Path, typer.Argument(metavar="DEST", help="The database that it becomes.", show_default=False)
+    ],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+) -> None:
+    """Make a database from a snapshot: checked, private, in WAL mode.
+
+    A database at DEST that nobody has open is replaced, whole or not at all; one in use is refused.
+
+    The exit status is 0 where it is restored, 1 where the disk failed on the way, 2 where it was refused.
+    """
+    from .commands.restore import restore as run
+
+    raise typer.Exit(run(snapshot, dest, json=as_json))
+
+
+@app.command(
+    epilog='Example: **onewriter query data/registry.db "SELECT * FROM blob WHERE size > ?" --param 1024**'
+)
+def query(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The database.", show_default=False)],
+    sql: Annotated[
+        str, typer.Argument(metavar="SQL", help="One statement that only reads.", show_default=False)
+    ],
+    *,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VALUE", help="For the next ? in SQL: a number, null, or a text.", show_default=False
+        ),
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="table|json|csv", help="How rows are printed.")
+    ] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Print what a statement returns. The file is opened to be read alone; programs that have it open go on.
+
+    A BLOB is printed as its hexadecimal digits.
+
+    The exit status is 0 where it was read, 2 where it could not be.
+    """
+    from .commands.query import FORMATS
+    from .commands.query import query as run
+
+    if form not in FORMATS:
+        raise typer.BadParameter(f"one of {', '.join(FORMATS)}", param_hint="--format")
+    raise typer.Exit(run(file, sql, param or (), form="json" if as_json else FORMATS[form]))
 
 
 @app.command(epilog="Example: **onewriter stress --from ~/Pictures --uploaders 32 --report pictures.html**")

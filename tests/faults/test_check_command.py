@@ -235,7 +235,7 @@ if os.geteuid() == 0:
     os.setuid({0})
 complaint = io.StringIO()
 with contextlib.redirect_stderr(complaint):
-    status = check(Path(sys.argv[1]), as_json=False)
+    status = check(Path(sys.argv[1]), json=False)
 print(status, complaint.getvalue())
 """
 

@@ -1,22 +1,19 @@
 """``onewriter check`` itself: whether a file is sound, and what to do where it is not.
 
 K1  The file is opened to be read alone.
-K2  What is wrong is one line each. An error is one line on standard error, which says what to do.
+K2  What is wrong is one line each.
 K3  The exit status tells a damaged file from one that could not be looked at.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
 
 import onewriter
 
-SOUND, UNSOUND, UNSEEN, INTERRUPTED = 0, 1, 2, 130
+from .telling import BAD, DONE, UNUSABLE, as_json, line, run
 
 _SHOWN_MAX: Final = 100  # https://sqlite.org/pragma.html#pragma_integrity_check
 _ADVICE: Final = """\
@@ -48,29 +45,27 @@ _HINTS: Final[tuple[tuple[type[onewriter.Error], str], ...]] = (
 _HINT: Final = "give the path of a database that you may read"
 
 
-def check(path: Path, *, as_json: bool) -> int:
+def check(path: Path, *, json: bool) -> int:
     """Check the database at *path*, say what is wrong with it and what to do, and return the exit status.
 
     0: it is sound. 1: it is not. 2: it could not be looked at, and standard error says why. 130: interrupted.
     """
-    for stream in (sys.stdout, sys.stderr):  # a name that cannot be printed is no reason for a traceback
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        problems = _problems(path)
-    except onewriter.Error as error:
-        return _unseen(path, error, as_json=as_json)
-    except KeyboardInterrupt:
-        print("onewriter check: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    unseen: dict[str, object] = {"file": str(path), "sound": None, "problems": [], "advice": []}
+    return run(
+        "check", lambda: _check(path, json=json), _hint, told=unseen if json else None, broken=UNUSABLE
+    )
+
+
+def _check(path: Path, *, json: bool) -> int:
+    problems = _problems(path)
     advice = _advice(path, problems)
-    if as_json:
-        _print_json(path, sound=not problems, problems=problems, advice=advice)
+    if json:
+        as_json({"file": str(path), "sound": not problems, "problems": problems, "advice": advice})
     elif not problems:
-        print(_line(f"{path} is sound"))
+        print(line(f"{path} is sound"))
     else:
         _print(path, problems, advice)
-    return UNSOUND if problems else SOUND
+    return BAD if problems else DONE
 
 
 def _problems(path: Path) -> list[str]:
@@ -94,29 +89,15 @@ def _advice(path: Path, problems: Sequence[str]) -> list[str]:
 
 
 def _print(path: Path, problems: Sequence[str], advice: Sequence[str]) -> None:
-    print(_line(f"{path} is not sound:"))
+    print(line(f"{path} is not sound:"))
     for problem in problems:
-        print(_line(f"  {problem}"))
+        print(line(f"  {problem}"))
     if len(problems) >= _SHOWN_MAX:
         print(f"  (SQLite stops at {_SHOWN_MAX}: there may be more)")
     print("What to do:")
     for number, each in enumerate(advice, 1):
-        print(_line(f"  {number}. {each}"))
+        print(line(f"  {number}. {each}"))
 
 
-def _unseen(path: Path, error: onewriter.Error, *, as_json: bool) -> int:
-    hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), _HINT)
-    message = _line(f"{error}; {hint}")
-    if as_json:
-        _print_json(path, sound=None, problems=[], advice=[], error=message)
-    print(f"onewriter check: {message}", file=sys.stderr)
-    return UNSEEN
-
-
-def _print_json(path: Path, **told: object) -> None:
-    print(json.dumps({"file": str(path)} | told))
-
-
-def _line(text: str) -> str:
-    """Return *text* as one line, whatever a file or a table is named."""
-    return " ".join(text.splitlines())
+def _hint(error: onewriter.Error) -> str:
+    return next((hint for kind, hint in _HINTS if isinstance(error, kind)), _HINT)
