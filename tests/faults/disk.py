@@ -7,6 +7,8 @@ D2  A folder has the names that it had at some moment since it was synced: a fil
 D3  A sync makes durable what was written before it began. One that fails makes nothing durable, and what the sectors
     held that it was to make so can be lost even where a later one succeeds, unless it is written again: Linux marks its
     pages clean (https://wiki.postgresql.org/wiki/Fsync_Errors). The length is the file's own and stays to be written.
+    Not so of a database file (`Sync.loses`): SQLite itself relies on it that the next sync which succeeds has all of
+    it, since a checkpoint that a commit overtakes counts what it has moved without a sync, and does not move it again.
 D4  A sector is written whole or not at all: SQLite relies on it (https://sqlite.org/psow.html).
 D5  A file that is cut short is so at once or not at all, and what is written to it afterwards is not there before: both
     are in the journal of the file system, in their order.
@@ -45,11 +47,12 @@ class Cut:
 
 @dataclass(frozen=True)
 class Sync:
-    """The file was synced, as it was when *since* events had happened; or could not be."""
+    """The file was synced, as it was when *since* events had happened; or could not be, and *loses* what it had."""
 
     file: int
     since: int
     failed: bool = False
+    loses: bool = True
 
 
 @dataclass(frozen=True)
@@ -212,8 +215,9 @@ class Disk:
                 self._file(file).write(self.moment, offset, data)
             case Cut(file, size):
                 self._file(file).cut(self.moment, size)
-            case Sync(file, since, failed):
-                self._file(file).sync(since, failed=failed)
+            case Sync(file, since, failed, loses):
+                if loses or not failed:
+                    self._file(file).sync(since, failed=failed)
             case Named(changes):
                 self._name(changes)
             case SyncNames(folder, since):

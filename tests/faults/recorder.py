@@ -99,8 +99,11 @@ class Recorder:
                 self.events.append(Named(((path, None),)))
 
     @contextmanager
-    def syncing(self, path: Path, failure: Exception) -> Generator[None]:
-        """Sync *path*, a file or a folder, in the block (R1); raises *failure* in its place where that is to be."""
+    def syncing(self, path: Path, failure: Exception, *, loses: bool = True) -> Generator[None]:
+        """Sync *path*, a file or a folder, in the block (R1); raises *failure* in its place where that is to be.
+
+        It then *loses* what was not synced (`disk`, D3).
+        """
         with self._lock:
             since, file = len(self.events), self._files.get(path)
         if file is None:
@@ -113,7 +116,7 @@ class Recorder:
                 raise failure
             yield
         except BaseException:
-            self._note(Sync(file, since, failed=True))
+            self._note(Sync(file, since, failed=True, loses=loses))
             raise
         self._note(Sync(file, since))
 
@@ -130,6 +133,7 @@ class RecordedFile(apsw.VFSFile):
         text = name.filename() if isinstance(name, apsw.URIFilename) else name
         self._path = Path(text or "/")
         self._recorder = recorder
+        self._is_database = bool(flags[0] & apsw.SQLITE_OPEN_MAIN_DB)
         self._syncs_names = bool(flags[0] & _LOGS and flags[0] & apsw.SQLITE_OPEN_CREATE)
         super().__init__("", name, flags)
         recorder.created(self._path)
@@ -146,7 +150,7 @@ class RecordedFile(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
         """Sync, and note it; the folder of a log too (R3)."""
-        with self._recorder.syncing(self._path, apsw.IOError()):
+        with self._recorder.syncing(self._path, apsw.IOError(), loses=not self._is_database):
             super().xSync(flags)
         if self._syncs_names:
             with self._recorder.syncing(self._path.parent, apsw.IOError()):

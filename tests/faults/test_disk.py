@@ -70,6 +70,9 @@ def test_a_sync_that_failed_makes_nothing_durable() -> None:
     failed: list[Event] = [*MADE, Write(1, 0, b"a"), Sync(1, 3), Write(1, 0, b"b"), Sync(1, 5, failed=True)]
     assert _all_left([*failed, Sync(1, 6)]) == {b"a", b"b"}
     assert _all_left([*failed, Write(1, 0, b"c"), Sync(1, 7)]) == {b"c"}
+    of_a_database = [*failed[:-1], Sync(1, 5, failed=True, loses=False)]
+    assert _all_left(of_a_database) == {b"a", b"b"}
+    assert _all_left([*of_a_database, Sync(1, 6)]) == {b"b"}
 
 
 @pytest.mark.parametrize("way", [OLDEST, NEWEST])
