@@ -30,7 +30,7 @@ from . import clock, drafts, files, forks, presence
 from .config import Config, check_config
 from .connection import Connection
 from .descriptors import check_alone
-from .errors import Error, ProgrammingError, ReadTimeout, SnapshotError, WriteTimeout, quoted
+from .errors import CannotOpen, Error, ProgrammingError, ReadTimeout, SnapshotError, WriteTimeout, quoted
 from .functions import check_progress
 from .handle import check_database
 
@@ -194,10 +194,14 @@ def _fill(connection: Connection, made: Path, progress: Progress | None) -> None
     page_size = _number(connection, "PRAGMA page_size")
     total = _number(connection, "PRAGMA page_count")
     raised: list[BaseException] = []
+    so_far = 0
 
     def report(done: int | None = None) -> bool:
+        nonlocal so_far
         try:
-            progress(min(total, made.stat().st_size // page_size) if done is None else done, total)
+            with contextlib.suppress(CannotOpen):  # what keeps it from being looked at is SQLite's to tell
+                so_far = min(total, files.size(made) // page_size) if done is None else done
+            progress(so_far, total)
         except BaseException as error:  # noqa: BLE001 - told once SQLite has cleaned up
             raised.append(error)
         return bool(raised)
