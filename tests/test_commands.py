@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -15,9 +15,9 @@ import pytest
 
 import onewriter
 from onewriter import Migration
+from tests.support.commands import Done, command
 from tests.support.modes import mode
 
-Done: TypeAlias = "subprocess.CompletedProcess[str]"
 Run: TypeAlias = Callable[..., Done]
 SCRIPTS: Final = {
     "0001_items.sql": "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, data BLOB);",
@@ -28,26 +28,8 @@ COMMANDS: Final = ("check", "migrate", "snapshot", "restore", "query")
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run ``python -m onewriter`` with the given arguments, in the test's own folder."""
-
-    def run(*arguments: str | Path) -> Done:
-        environment = {
-            "PYTHONPATH": str(Path(onewriter.__file__).parents[1]),
-            "PYTHONWARNINGS": "error",
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-        }
-        return subprocess.run(
-            [sys.executable, "-m", "onewriter", *map(str, arguments)],
-            cwd=tmp_path,
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
-    return run
+    """Run the command with the given arguments, in the test's own folder."""
+    return partial(command, tmp_path)
 
 
 @pytest.fixture
@@ -76,14 +58,14 @@ def failed(done: Done, status: int, *words: str) -> None:
         assert word in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_each_has_help_with_an_example_and_its_exit_status(run: Run, command: str) -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_has_help_with_an_example_and_its_exit_status(run: Run, name: str) -> None:
     """And a mistake in its arguments is status 2, without a traceback."""
-    done = run(command, "--help")
+    done = run(name, "--help")
     assert done.returncode == 0
-    assert f"Example: onewriter {command} " in " ".join(done.stdout.split())
+    assert f"Example: onewriter {name} " in " ".join(done.stdout.split())
     assert "exit status" in done.stdout
-    done = run(command, "--surprise")
+    done = run(name, "--surprise")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
@@ -250,8 +232,8 @@ def test_query_only_reads(run: Run, path: Path, sql: str, word: str) -> None:
 def test_who_reads_may_have_enough(path: Path) -> None:
     """A pipe that is closed is no error."""
     sql = "WITH RECURSIVE n(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM n LIMIT 100000) SELECT a FROM n"
-    command = [sys.executable, "-m", "onewriter", "query", str(path), sql, "--format", "csv"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    arguments = [sys.executable, "-m", "onewriter", "query", str(path), sql, "--format", "csv"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == b"a\r\n"

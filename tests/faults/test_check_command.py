@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -20,6 +19,7 @@ import onewriter
 from onewriter import Migration
 from onewriter.cli import app
 from tests.support.children import NOBODY, Child
+from tests.support.commands import Done, command
 from tests.support.places import common_folder
 from tests.support.stranger import Stranger
 
@@ -34,27 +34,13 @@ SCHEMA: Final = Migration(
     """,
 )
 PAGE: Final = 4096
-Run: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
+Run: TypeAlias = Callable[..., Done]
 
 
 @pytest.fixture
 def check(tmp_path: Path) -> Run:
-    """Run ``python -m onewriter check`` with the given arguments, in the test's own folder."""
-
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        source = Path(onewriter.__file__).parents[1]
-        return subprocess.run(
-            [sys.executable, "-m", "onewriter", "check", *map(str, arguments)],
-            cwd=tmp_path,
-            env=os.environ
-            | {"PYTHONPATH": str(source), "PYTHONWARNINGS": "error", "COLUMNS": "200", "NO_COLOR": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
-    return run
+    """Run ``onewriter check`` with the given arguments, in the test's own folder."""
+    return partial(command, tmp_path, "check")
 
 
 @pytest.fixture
