@@ -29,7 +29,7 @@ PIP = (VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--n
 STEPS = (
     (*PIP, "--requirement", PINS),
     # Without an index: a package that an extra needs and nobody has pinned is an error, not a surprise.
-    (*PIP, "--no-index", "--no-build-isolation", "--editable", f"{ROOT}[stress,bench]"),
+    (*PIP, "--no-index", "--no-build-isolation", "--editable", f"{ROOT}[stress,bench,otel]"),
 )
 
 
