@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import onewriter
-from onewriter import CannotOpen, links
+from onewriter import CannotOpen, Config, links
 from tests.support.children import NOBODY, child
 from tests.support.modes import mode
 from tests.support.outside import IS_ROOT, other_user
@@ -165,3 +165,37 @@ def test_a_turn_file_with_two_names_is_nobody_s(tmp_path: Path, caplog: pytest.L
     onewriter.open(tmp_path / "a.db").close()
     assert (tmp_path / "other").read_bytes() == b""
     assert "it has another name too" in caplog.text
+
+
+@needs_another_user
+@pytest.mark.parametrize("side", ["-wal", "-shm", "-journal"])
+def test_what_another_user_has_laid_beside_a_database_is_no_part_of_it(folder: Path, side: str) -> None:
+    """SQLite would take it for the database's own; where several users write to the database it may be."""
+    path = folder / "a.db"
+    onewriter.open(path).close()
+    with other_user():
+        path.with_name(f"a.db{side}").touch(mode=0o600)
+    for read_only in (False, True):
+        with pytest.raises(CannotOpen, match=rf"a.db{side}, .* belongs to another user \(number {NOBODY}\)"):
+            onewriter.open(path, read_only=read_only)
+    onewriter.open(path, config=Config(file_mode=0o660)).close()
+    path.chmod(0o660)
+    path.with_name(f"a.db{side}").touch(mode=0o600)
+    os.chown(path.with_name(f"a.db{side}"), NOBODY, NOBODY)
+    onewriter.open(path, read_only=True).close()
+    path.chmod(0o600)
+    path.with_name(f"a.db{side}").touch(mode=0o600)
+    os.chown(path.with_name(f"a.db{side}"), NOBODY, NOBODY)
+    os.chown(path, NOBODY, NOBODY)
+    onewriter.open(path).close()
+
+
+@needs_another_user
+def test_another_user_s_turn_file_is_not_taken(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """He may cut it, and what is mapped and then cut ends the process."""
+    with other_user():
+        (folder / "a.db-turn").touch(mode=0o600)
+    with onewriter.open(folder / "a.db") as db:
+        db.execute("CREATE TABLE t (a)")
+    assert "it belongs to another user" in caplog.text
+    assert (folder / "a.db-turn").read_bytes() == b""

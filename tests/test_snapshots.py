@@ -13,7 +13,8 @@ import apsw
 import pytest
 
 import onewriter
-from onewriter import Config, Database, MisuseError, ProgrammingError, SnapshotError
+from onewriter import Config, Database, MisuseError, ProgrammingError, SnapshotError, snapshots
+from onewriter.connection import Connection
 from onewriter.snapshots import Progress
 from tests.support.children import as_nobody, child
 from tests.support.modes import UMASKS, mode, umask
@@ -574,3 +575,24 @@ def test_a_restored_file_that_the_disk_does_not_take_is_no_database(
             if next(syncs) <= failing:
                 break
     assert refused >= 2
+
+
+def test_a_file_that_is_taken_away_is_not_made_anew(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite would give it a mode of its own; so would another user be let in who only has to remove a name."""
+    real, seen = snapshots._fill, list[bool]()
+
+    def fills(connection: Connection, made: Path, progress: Progress | None) -> None:
+        made.unlink()
+        try:
+            real(connection, made, progress)
+        finally:
+            seen.append(made.exists())
+
+    monkeypatch.setattr(snapshots, "_fill", fills)
+    for progress in (None, print):
+        with pytest.raises(SnapshotError, match="unable to open"):
+            db.snapshot(tmp_path / "copy.db", progress=progress)
+    assert seen == [False, False]
+    assert not (tmp_path / "copy.db").exists()

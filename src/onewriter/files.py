@@ -17,6 +17,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
@@ -24,9 +25,10 @@ from typing import cast
 
 from .errors import CannotOpen, ProgrammingError, ReadOnlyDatabase, quoted
 from .links import DESCRIPTORS as _DESCRIPTORS
-from .links import change_mode, in_folder, link_laid, resolved, with_descriptor
+from .links import SUPERUSER, change_mode, in_folder, link_laid, resolved, with_descriptor
 
 _FOLDER_MODE = 0o700
+_OTHERS_WRITE = 0o022
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 TURN = "-turn"  # see `turnfile`
 SIDES = ("-wal", "-shm", "-journal", TURN)
@@ -186,10 +188,11 @@ def narrow(path: Path, mode: int) -> None:
             raise CannotOpen(msg) from error
 
 
-def check_sides(path: Path) -> None:
-    """Refuse the database at *path* where what SQLite keeps beside it is no file.
+def check_sides(path: Path, mode: int) -> None:
+    """Refuse the database at *path*, private by its *mode*, where what SQLite keeps beside it is no file, or another's.
 
-    SQLite opens a ``-journal`` without a look, and would wait for ever for who writes into a pipe.
+    SQLite opens a ``-journal`` without a look, and would wait for ever for who writes into a pipe; and it makes what
+    stands in a ``-wal`` or ``-journal`` a part of the database, whoever wrote that.
     """
     for side in (beside(path, suffix) for suffix in (*_LOGS, "-shm")):
         try:
@@ -201,6 +204,25 @@ def check_sides(path: Path) -> None:
         if not stat.S_ISREG(state.st_mode):
             msg = f"cannot open {path}: {side}, where SQLite keeps a part of it, is not a regular file"
             raise CannotOpen(msg)
+        if not is_trusted(state, path, mode):
+            msg = (
+                f"cannot open {path}: {side}, where SQLite keeps a part of it, belongs to another user (number "
+                f"{state.st_uid}); remove it if it is not the database's, or allow others by Config(file_mode=...)"
+            )
+            raise CannotOpen(msg)
+
+
+def is_trusted(state: os.stat_result, path: Path, mode: int) -> bool:
+    """Whether a file beside the database at *path* is this user's, the superuser's or the database's owner's.
+
+    Where *mode*, or the mode that the database has, lets others write to it, it may be anybody's.
+    """
+    if sys.platform == "win32" or mode & _OTHERS_WRITE or state.st_uid in (os.geteuid(), SUPERUSER):
+        return True
+    with contextlib.suppress(FileNotFoundError):
+        database = path.lstat()
+        return bool(state.st_uid == database.st_uid or database.st_mode & _OTHERS_WRITE)
+    return False
 
 
 def beside(path: Path, suffix: str) -> Path:

@@ -121,10 +121,10 @@ class Handle:
         self.stop_at = math.inf  # when the statement that runs is interrupted
         self.hold_until = math.inf  # when any statement is, since the turn that it belongs to is over
         self._guard = Guard(read_only=read_only)
-        name, flags = str(path), apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+        name, flags = str(path), _URI if read_only else apsw.SQLITE_OPEN_READWRITE
         if immutable:
             name, flags = _immutable(path), _URI
-        files.check_sides(path)
+        files.check_sides(path, config.file_mode)
         self._account = Account(path)
         try:
             self._apsw = apsw.Connection(
@@ -359,8 +359,20 @@ forks.register_pass(_pass_mutexes)
 
 
 def _immutable(path: Path) -> str:
+    return _uri(path, "immutable=1")
+
+
+def existing(path: Path) -> str:
+    """Return the name by which a statement of who may only read opens the file at *path*, and never creates it.
+
+    https://sqlite.org/uri.html#urimode
+    """
+    return _uri(path, "mode=rw")
+
+
+def _uri(path: Path, option: str) -> str:
     name = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    return f"file:{name}?immutable=1"
+    return f"file:{name}?{option}"
 
 
 def _opening(error: BaseException, path: Path) -> Error:

@@ -34,7 +34,7 @@ from .errors import CannotOpen
 
 T = TypeVar("T")
 _FOLLOWED_MAX: Final = 40  # as Linux does
-_ROOT: Final = 0  # the superuser's number
+SUPERUSER: Final = 0  # the superuser's number
 DESCRIPTORS: Final = "/proc/self/fd"
 
 
@@ -97,7 +97,7 @@ def link_laid(path: Path) -> CannotOpen:
 
 
 def _may_follow(owner: int, owner_of_folder: int) -> bool:
-    return owner in (os.geteuid(), _ROOT, owner_of_folder)
+    return owner in (os.geteuid(), SUPERUSER, owner_of_folder)
 
 
 def with_descriptor(use: Callable[[int], object], path: Path, flags: int, mode: int = 0) -> os.stat_result:

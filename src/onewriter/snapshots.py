@@ -3,7 +3,8 @@
 S1  A snapshot is complete or absent: it is made beside its target under another name, checked, made durable, and
     only then given its name.
 S2  It is private from its first byte: the file is created with its mode and then filled
-    (https://sqlite.org/lang_vacuum.html#vacuuminto takes an empty file and keeps its mode).
+    (https://sqlite.org/lang_vacuum.html#vacuuminto takes an empty file and keeps its mode). Where that was taken away
+    meanwhile SQLite makes no other one.
 S3  A file that exists is not touched unless that was asked for; what is refused or fails leaves nothing behind.
 S4  A restored database is the snapshot's content, checked, in WAL mode. A database that exists is replaced inside one
     transaction of SQLite's, never by swapping the file: whoever opens it meanwhile waits or is refused, and cannot go
@@ -32,7 +33,7 @@ from .connection import Connection
 from .descriptors import check_alone
 from .errors import CannotOpen, Error, ProgrammingError, ReadTimeout, SnapshotError, WriteTimeout, quoted
 from .functions import check_progress
-from .handle import check_database
+from .handle import check_database, existing
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[int, int], object]
@@ -189,7 +190,7 @@ class _Stopped(Exception):
 
 def _fill(connection: Connection, made: Path, progress: Progress | None) -> None:
     if progress is None:
-        connection.run_unguarded("VACUUM INTO ?", (str(made),))
+        connection.run_unguarded("VACUUM INTO ?", (existing(made),))
         return
     page_size = _number(connection, "PRAGMA page_size")
     total = _number(connection, "PRAGMA page_count")
@@ -208,7 +209,7 @@ def _fill(connection: Connection, made: Path, progress: Progress | None) -> None
 
     connection.set_progress(report)
     try:
-        connection.run_unguarded("VACUUM INTO ?", (str(made),))
+        connection.run_unguarded("VACUUM INTO ?", (existing(made),))
     except Error:
         if not raised:
             raise

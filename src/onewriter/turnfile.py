@@ -89,6 +89,8 @@ class Page:
                 raise Unusable("it is not a regular file")
             if state.st_nlink > 1:
                 raise Unusable("it has another name too (a hard link), and may be somebody else's")
+            if not files.is_trusted(state, side.with_name(side.name.removesuffix(files.TURN)), mode):
+                raise Unusable("it belongs to another user, who may cut it, and so end the process")
             if stat.S_IMODE(state.st_mode) & ~mode & 0o777:  # left by a database that was removed
                 os.fchmod(self._file.fileno(), stat.S_IMODE(state.st_mode) & mode)
             self.key = (state.st_dev, state.st_ino)

@@ -1,7 +1,10 @@
 """Another user swaps names in a tight loop, in a process of his own, while a database is opened, copied and restored.
 
 `test_swaps` has each moment by itself; here they are hit by chance, several in one call, and SQLite's own are among
-them. ``--soak`` says for how long.
+them. ``--soak`` says for how long. What is asked is what becomes of others' files. The database itself is not safe from
+who may rename what lies beside it (docs/reliability.md has what he can do), nor is the process: what it has mapped, the
+``-shm`` or the turn file, ends it when it is cut, and SQLite cuts what has been given the name of a ``-wal``. So a file
+that was taken away comes back here by its own name.
 """
 
 from __future__ import annotations
@@ -43,9 +46,9 @@ while True:
             os.symlink(os.path.join(outside, prey[draw(len(prey))]), other)
             os.rename(other, place)
         elif what < 16:
-            os.rename(place, os.path.join(common, "moved"))
+            os.rename(place, place + ".moved")
         elif what < 18:
-            os.rename(os.path.join(common, "moved"), place)
+            os.rename(place + ".moved", place)
         elif what < 19:
             os.link(os.path.join(outside, "a.db"), place)
         else:
@@ -108,7 +111,6 @@ def test_names_that_are_swapped_all_the_time_harm_nobody(
                 else:
                     told[f"{name}: done"] += 1
             assert where.touched() == [], told
-            assert where.wide() == [], told
             _tidy(where.common)
         assert other.process.poll() is None
     assert any(each.endswith("done") for each in told), told
