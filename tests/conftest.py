@@ -46,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=3,
         help="how many calls of each kind fail in turn, drawn anew; 0: every one",
     )
+    parser.addoption("--followed", action="store_true", help="somebody follows every database (see trails)")
     parser.addoption("--seed", type=int, help="the seed of random tests; another one every run if not given")
 
 
@@ -54,8 +55,19 @@ def pytest_configure(config: pytest.Config) -> None:
     interval: float | None = config.getoption("--switch-interval")
     if interval is not None:
         sys.setswitchinterval(interval)
+    if config.getoption("--followed"):
+        from tests.support import followed  # noqa: PLC0415 - not where somebody else's tests are run
+
+        followed.always()
     given: int | None = config.getoption("--seed")
     config.stash[SEED_KEY] = random.SystemRandom().randrange(2**32) if given is None else given
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what does not hold for databases that are followed, where all are."""
+    mark = item.get_closest_marker("plain")
+    if mark is not None and item.config.getoption("--followed"):
+        pytest.skip(mark.args[0])
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -13,7 +13,10 @@ import onewriter
 from onewriter import Config, ProgrammingError
 
 NUMBERS = ("readers_max", "pending_max", "batch_max", "cache_bytes", "wal_bytes_max")
-DURATIONS = tuple(field.name for field in dataclasses.fields(Config) if field.name.endswith("_s"))
+OPTIONAL = "slow_request_s"  # None: there is no such limit
+DURATIONS = tuple(
+    field.name for field in dataclasses.fields(Config) if field.name.endswith("_s") and field.name != OPTIONAL
+)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -30,6 +33,14 @@ def test_a_wrong_duration_is_refused(name: str, value: object) -> None:
     """Durations are seconds, and none is without end."""
     with pytest.raises(ProgrammingError, match=f"^Config.{name} must be a number of seconds"):
         make(name, value)
+
+
+@pytest.mark.parametrize("value", [-1, math.inf, math.nan, "1", True])
+def test_a_wrong_duration_is_refused_where_there_need_be_none(value: object) -> None:
+    """And None is taken."""
+    with pytest.raises(ProgrammingError, match=f"^Config.{OPTIONAL} must be a number of seconds"):
+        make(OPTIONAL, value)
+    make(OPTIONAL, None)
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,7 @@ def _inserts(name: str) -> Callable[[Transaction], object]:
     return lambda tx: tx.execute(INSERT, (name,))
 
 
+@pytest.mark.plain("a call that is followed takes more of the stack before it has its place")
 def test_whoever_serves_at_the_end_of_his_stack_fails_nobody_else(tmp_path: Path) -> None:
     """What another's stack was too short for, its own thread does."""
     with open_items(tmp_path) as db:

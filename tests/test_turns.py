@@ -108,6 +108,7 @@ class _LateGate:
 
 def _turn_of(block: AbstractContextManager[Transaction]) -> Turn:
     """Return what alone shows that the watch waits for its gate."""
+    block = getattr(block, "_block", block)  # with --followed
     assert isinstance(block, HeldTransaction)
     assert block._turn is not None, "not entered"
     return block._turn

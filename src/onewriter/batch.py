@@ -53,6 +53,7 @@ import logging
 import math
 import sys
 import threading
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -85,6 +86,7 @@ class Batch:
         """Begin CLOSED."""
         # Guarded by the write role, but that anybody may read the numbers.
         self._connection = connection
+        self._commits_now: Callable[[], None] = connection.commit
         self._line = line
         self._config = config
         self._path = path
@@ -186,7 +188,7 @@ class Batch:
         members = self.members
         started = clock.now()
         try:
-            self._connection.commit()
+            self._commits_now()
         except Exception as error:  # noqa: BLE001 - a hook of on_connect may raise anything
             if not self._connection.committed:
                 self._commit_failed(members, error)
@@ -213,7 +215,7 @@ class Batch:
         """
         started = clock.now()
         try:
-            self._connection.commit()
+            self._commits_now()
         except Exception as error:
             if not self._connection.committed:
                 self._connection.rollback()

@@ -47,6 +47,10 @@ class Blame:
             self._found = clock.now(), message, held_by, pid
         return WriteTimeout(message, held_by=held_by, pid=pid, ran=ran)
 
+    def who(self) -> str:
+        """Return, in words, who it is at this moment."""
+        return self._look()[0].removeprefix(f"{self._path}: ")
+
     def _look(self) -> tuple[str, HeldBy, int | None]:
         path, turn = self._path, self._turn
         holder, pid = None, _locker(path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .clock import LONGEST_S
 from .errors import ProgrammingError, quoted
+from .trails import Listener
 
 if TYPE_CHECKING:
     import apsw
@@ -53,6 +54,9 @@ class Config:
         file_mode: permissions of the database and of all files beside it, and the widest that an existing file keeps.
         vfs: name of a registered SQLite VFS, or None for the platform's own.
         on_connect: called with each new APSW connection before its first use (functions, collations, tokenizers).
+        slow_request_s: a call that takes longer is logged once it has ended, by the logger ``onewriter.slow``: how long
+            it waited and for whom, how long it ran, and its commit. None: no call is.
+        telemetry: who is told of each call and each commit, such as a `onewriter.telemetry.Telemetry`; None: nobody.
     """
 
     readers_max: int = 4
@@ -77,6 +81,8 @@ class Config:
     file_mode: int = 0o600
     vfs: str | None = None
     on_connect: Callable[[apsw.Connection], None] | None = None
+    slow_request_s: float | None = None
+    telemetry: Listener | None = None
 
     def __post_init__(self) -> None:
         """Refuse a value that no database could keep to."""
@@ -100,11 +106,20 @@ _COUNTS = {
     "statement_cache_max": (0, _COUNT_MAX),
 }
 _CHOICES: dict[str, tuple[object, object]] = {"optimize": (True, False), "checkpoint": ("auto", "external")}
+# What may be None, how anything else is looked at, and what it is to be.
+_OPTIONAL: dict[str, tuple[Callable[[object], bool], str]] = {
+    "vfs": (lambda value: isinstance(value, str) and bool(value), "the name of a registered VFS"),
+    "on_connect": (callable, "a function of an apsw.Connection"),
+    "telemetry": (lambda value: isinstance(value, Listener), "a onewriter.telemetry.Telemetry"),
+    "slow_request_s": (lambda _value: True, "a number of seconds"),
+}
 _MODE_MAX = 0o777
 _OWNER = 0o600
 
 
 def _problem(name: str, value: object) -> str | None:
+    if value is None and name in _OPTIONAL:
+        return None
     if name in _COUNTS or name.endswith("_s"):
         return _problem_of_number(name, value)
     if name in _CHOICES:
@@ -114,11 +129,8 @@ def _problem(name: str, value: object) -> str | None:
     elif name == "file_mode":
         if type(value) is not int or not 0 <= value <= _MODE_MAX or value & _OWNER != _OWNER:
             return f"must be permission bits that let the owner read and write, such as 0o600, not {quoted(value)}"
-    elif name == "vfs":
-        if value is not None and not (isinstance(value, str) and value):
-            return f"must be the name of a registered VFS, or None, not {quoted(value)}"
-    elif name == "on_connect" and value is not None and not callable(value):
-        return f"must be a function of an apsw.Connection, or None, not {quoted(value)}"
+    elif not _OPTIONAL[name][0](value):
+        return f"must be {_OPTIONAL[name][1]}, or None, not {quoted(value)}"
     return None
 
 

@@ -28,6 +28,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
@@ -74,6 +75,7 @@ class Contender:
         missed: it has asked for the turn, and has not had it since.
         words: the page; at 0 is the token of the newest comer.
         alone: that token, when it was found to be alone; 0: it is not.
+        at_wait: called again and again while it waits for other processes.
     """
 
     def __init__(self, shared: _Shared, place: int) -> None:
@@ -82,6 +84,7 @@ class Contender:
         self.waits_since = 0
         self.missed = False
         self.alone = 0
+        self.at_wait: Callable[[], object] = int
         self.words = shared.page.words
         self._shared = shared
         self._page = shared.page
@@ -229,6 +232,7 @@ class Contender:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
+            self.at_wait()
             # Where the wait is long, a tenth of it more does not matter.
             waited_s = (time.monotonic_ns() - self.waits_since) / 1e9
             pause = max(_OTHERS_S if before else _FIRST_S, waited_s / 10)

@@ -30,9 +30,9 @@ from .locks import closed_lock
 from .presence import Presence, nested
 from .readers import Readers
 from .shared import all_of
+from .tracing import writer_of
 from .turns import Turn
 from .watch import Watch
-from .writer import Writer
 
 _FORGOTTEN_S = 5.0
 _MOMENT_S = 0.005
@@ -65,7 +65,7 @@ class Core:
         connect: Callable[[float], Connection],
     ) -> None:
         """Own *readers*, and *connection*, which writes; *connect* opens another like it, up to a deadline."""
-        self.writer = None if connection is None else Writer(connection, config, path, presence)
+        self.writer = None if connection is None else writer_of(connection, config, path, presence)
         self._connect = connect
         self._path = path
         self._presence = presence

@@ -17,6 +17,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -55,10 +56,8 @@ _NAME_BYTES: Final = 16  # "SQLite format 3" (https://sqlite.org/fileformat2.htm
 STEPS: Final = 20_000  # of SQLite's machine between two looks at the clock: a few milliseconds
 # Paths are resolved: a link in one was laid since (files, F5; https://sqlite.org/c3ref/c_open_autoproxy.html).
 _NOFOLLOW: Final = apsw.SQLITE_OPEN_NOFOLLOW
-_LINK_LAID: Final = (
-    "SQLITE_CANTOPEN_SYMLINK",
-    "SQLITE_OK_SYMLINK",
-)  # the second from a VFS written in Python
+# The second from a VFS written in Python.
+_LINK_LAID: Final = ("SQLITE_CANTOPEN_SYMLINK", "SQLITE_OK_SYMLINK")
 _URI: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
 # Whoever may only read needs the -shm that a writer makes: without it, or before it has content, he is refused. Where
 # writers come and go that is over in a moment; else it lasts, so the wait for it is short.
@@ -116,6 +115,7 @@ class Handle:
         # It waits for the write lock, or what was begun last has waited for it in vain: so that those who come to the
         # end of their own time a moment later, before anybody has begun again, are told why.
         self.waits_for_lock = False
+        self.at_wait: Callable[[], object] = int  # called again and again while it waits for others' locks
         # What asks other processes before a write transaction, where there is one.
         self.turn: Contender | None = None
         self.stop_at = math.inf  # when the statement that runs is interrupted
@@ -173,9 +173,8 @@ class Handle:
                 self._apsw.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             run("PRAGMA foreign_keys = ON")
             run(f"PRAGMA synchronous = {durability}")
-            run(
-                f"PRAGMA fullfsync = {'ON' if durability == 'full' else 'OFF'}"
-            )  # where fsync keeps it in the drive
+            # Where fsync keeps it in the drive.
+            run(f"PRAGMA fullfsync = {'ON' if durability == 'full' else 'OFF'}")
         self._retry(FIX_SNAPSHOT)  # reads the file, so that what is wrong with it is told here
         self._apsw.set_progress_handler(self._overdue, STEPS)
         self._apsw.convert_binding = _converted
@@ -201,6 +200,7 @@ class Handle:
         self.heard.add()
         if time.monotonic() >= self.busy_until:
             return False
+        self.at_wait()
         time.sleep(_POLL_S * (1 + os.urandom(1)[0] / 128))  # so that starters do not march in step
         return True
 
@@ -218,6 +218,7 @@ class Handle:
         self.waits_for_lock = True
         if self.turn is not None:
             self.turn.note_lock(waits=True)
+        self.at_wait()
         time.sleep(min(_POLL_S, left))
         return True
 

@@ -37,6 +37,11 @@ class _Here(threading.local):
 _here: Final = _Here()
 
 
+def my_name() -> str:
+    """Return the name that the calling thread had when it was asked for first."""
+    return _here.mark.name
+
+
 def mark_of_this_thread() -> weakref.ref[Mark]:
     """Return what tells whether the calling thread lives."""
     return weakref.ref(_here.mark)

@@ -21,6 +21,7 @@ from .locks import holding, is_mine
 from .migration import Migration
 from .migration import check as check_migrations
 from .samples import Tally
+from .traced import database_of
 
 _log = logging.getLogger(__name__)
 _start_new_thread = _thread.start_new_thread
@@ -71,7 +72,7 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
     heard = Tally()
     if read_only:
         _try_reader(real, config, durability, heard)
-        return Database(real, config, durability, None, heard)
+        return database_of(real, config, durability, None, heard)
     connection = Connection(
         real, config=config, durability=durability, read_only=False, deadline=deadline, heard=heard
     )
@@ -79,7 +80,7 @@ def open(  # noqa: A001 - `onewriter.open` is what a user writes
         # Again: SQLite gives what it makes beside a database the mode of what has its name at that moment.
         files.narrow(real, config.file_mode)
         contenders.join(real, config.file_mode, connection)
-        database = Database(real, config, durability, connection, heard)
+        database = database_of(real, config, durability, connection, heard)
     except BaseException:
         try:
             _abandon(connection)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -105,6 +106,11 @@ class ManyStatements(_Data):
         self.text = text_of(sql)
         self._rows = [freeze(params) for params in each_of(rows, "rows")]
 
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self._rows)
+
     def run(self, connection: Connection) -> object:
         """Return the `Result` of all together."""
         return connection.execute_many(self.text, self._rows)
@@ -141,6 +147,18 @@ class Function:
         """Take *work*, which may be run a second time."""
         self._work = work
         self.callbacks: list[Callable[[], object]] | None = None  # of the last run
+
+    @property
+    def name(self) -> str:
+        """The function's own, as a person finds it."""
+        work: object = self._work
+        while isinstance(work, partial):
+            work = work.func
+        module, name = (
+            getattr(work, "__module__", None),
+            getattr(work, "__qualname__", type(work).__qualname__),
+        )
+        return f"{module}.{name}" if isinstance(module, str) else str(name)
 
     def begin(self) -> bool:
         """Return True: its caller waits for it, and cannot cancel it."""

@@ -33,6 +33,7 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from . import clock
 from .locks import closed_lock
+from .trails import Trail
 
 W = TypeVar("W")
 
@@ -113,6 +114,7 @@ class Ticket(Generic[W]):
         patient: it waits outside where the line is full, though it has no thread.
         box: who is given it when it is told, where that is not the seat's own business.
         line: where it stands, or is to stand.
+        trail: what is noted of its way, where somebody follows it.
     """
 
     # Defaults in the class, not in each ticket: a lone write makes one, uses it for little and drops it.
@@ -129,6 +131,7 @@ class Ticket(Generic[W]):
     seat: Seat[W] | None = None
     line: Held | None = None
     box: Box | None = None
+    trail: Trail | None = None
 
     def __init__(self, work: W, timeout_s: float, *, portable: bool, alone: bool) -> None:
         """Describe the request, which may wait for *timeout_s* from now; `Line.enter` gives it its place."""

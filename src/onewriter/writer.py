@@ -62,10 +62,8 @@ class Writer:
         self.presence = presence
         self.turn = connection.turn  # guarded by the role
         self._blame = Blame(path, self.turn)
-        self.line: Line[Request] = Line(config.pending_max, self._rest)
-        self.batch = Batch(connection, self.line, config, path)
-        # Guarded by the role, as the batch, but that anybody may read their numbers.
-        self.connection = connection
+        self.line, self.batch = self._parts(connection)
+        self.connection = connection  # guarded by the role, as the batch; their numbers anybody may read
         self.tell_seat: Callable[[], object] = int  # has the outcomes of submitted requests told
         self.at_end: Callable[[], object] | None = None  # called when the connection is closed
         self.forgotten: object = None  # what ends the turn that has the role; guarded by the role
@@ -74,7 +72,9 @@ class Writer:
         self._is_ended = False  # whether the connection is closed
         self._ended = closed_lock()  # news of that
 
-    # --- for callers
+    def _parts(self, connection: Connection) -> tuple[Line[Request], Batch]:
+        line: Line[Request] = Line(self.config.pending_max, self._rest)
+        return line, Batch(connection, line, self.config, self.path)
 
     def perform(  # noqa: C901, PLR0912 - one road, whose handler must call nothing before the rescue (W5)
         self, work: Request, timeout_s: float, *, portable: bool, alone: bool

@@ -194,7 +194,7 @@ def test_the_judge_sees_what_check_keeps_quiet(base: Base, folder: Path) -> None
     assert "D2" in "".join(judge_at_rest(base, flip, found))
 
 
-def _unsound(db: Database, dest: Path, *, overwrite: bool) -> Path:
+def _unsound(db: Database, dest: Path, *, overwrite: bool, **_: object) -> Path:
     taken = _snapshot(db, dest, overwrite=overwrite)
     overwrite_at(taken, 39, b"\x01")  # so many pages are free, says the header
     return taken

@@ -16,6 +16,7 @@ BENCHES = {
     "checkpoints --soak": ("--soak", "0.2", "--limit-mib", "1"),
     "delays": ("--seconds", "0.05"),
     "events": (),
+    "followed": SHORT,
     "handover": (*SHORT, "--threads", "2"),
     "processes": ("--rounds", "1", "--processes", "2", "--threads", "2", "--writes", "5", "--turns", "1"),
     "reads": ("point", "threads", "rows", *SHORT),
@@ -34,7 +35,7 @@ def test_a_bench_runs(name: str, tmp_path: Path) -> None:
     """To its end, without an error; its figures are written down where that is asked for."""
     told = tmp_path / "told.json"
     arguments = BENCHES[name]
-    writes = name in ("checkpoints", "delays", "processes", "reads", "settings")
+    writes = name in ("checkpoints", "delays", "followed", "processes", "reads", "settings")
     done = subprocess.run(
         [
             sys.executable,

@@ -12,7 +12,7 @@ import weakref
 from _thread import get_ident
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from onewriter.database import Database
 from onewriter.errors import NestedRead, NestedWrite
 from onewriter.parameters import Params
 from onewriter.readers import Readers
+from onewriter.trails import ASKED_AT
 from onewriter.transaction import Transaction
 
 from .crew import Crew, Job, begin_apart
@@ -46,6 +47,7 @@ class Desk:
         self._for_writing = self._inside.for_writing
         self._config: Config = database.config
         self._path = database.path
+        self._is_followed = self._config.telemetry is not None or self._config.slow_request_s is not None
         self._readers: Readers = self._inside.readers
         self._boxes: dict[asyncio.AbstractEventLoop, Mailbox] = {}
         self._reading: dict[Asker, None] = {}  # whose reads are open, each under a key of its own
@@ -151,7 +153,7 @@ class Desk:
         It is given the seconds that are left to wait for a reader; *sql* is what errors call it.
         """
         box, task, until = self._for_reading(timeout_s)
-        job = Job(work, until, box, lambda since: self._late(since, sql), context)
+        job = Job(work, until, box, lambda since: self._late(since, sql), self._followed(context))
         job.task = task
         self._do(job, box)
         return job
@@ -166,10 +168,18 @@ class Desk:
         """Make what *open_* opens, to be kept open by one of the crew, and its letter, for `ask`; raises as `read`."""
         box, task, until = self._for_reading(timeout_s)
         session: Session[S] = Session(box, what, self._inside.check_own, breaks=True)
-        job = OpenRead(session, open_, until, box, lambda since: self._late(since, sql))
+        job = OpenRead(session, open_, until, box, lambda since: self._late(since, sql), self._followed(None))
         job.asker = _weakly(task)
         _note(session, self._reading, job.asker)
         return session, job
+
+    def _followed(self, context: Context | None) -> Context | None:
+        """Return the context for a read: where somebody follows it, the task's own, which says since when it waits."""
+        if not self._is_followed:
+            return context
+        context = copy_context() if context is None else context
+        context.run(ASKED_AT.set, clock.now())
+        return context
 
     def _late(self, since: float, sql: str) -> BaseException | None:
         return self._readers.late(since, sql) if self.crew.is_busy else None

@@ -85,15 +85,16 @@ class HeldWrite(AskedWrite):
 class OpenRead(Job):
     """An open read on the crew. Its answer says that it is open."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - as the job that it is
         self,
         session: Session[S],
         open_: Callable[[float], AbstractContextManager[S]],
         until: float,
         box: Mailbox,
         late: Callable[[float], BaseException | None],
+        context: contextvars.Context | None = None,
     ) -> None:
-        """Serve *session* with what *open_* opens, which is given the seconds that are left up to *until*."""
+        """Serve *session* with what *open_* opens in *context*, given the seconds that are left up to *until*."""
 
         def work(left_s: float) -> None:
             try:
@@ -102,7 +103,7 @@ class OpenRead(Job):
             finally:
                 session.forget_parts()
 
-        super().__init__(work, until, box, late)
+        super().__init__(work, until, box, late, context)
         self._session = session
 
     def arrive(self) -> None:
