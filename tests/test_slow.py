@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +15,7 @@ from onewriter.slow import SlowLog
 from onewriter.trails import Trail
 from tests.support.children import child
 from tests.support.databases import Held, open_items
-from tests.support.steps import Call, wait_until
+from tests.support.steps import LIMIT_S, Call, wait_until
 from tests.support.stranger import Stranger
 
 INSERT = "INSERT INTO item (name) VALUES (?)"
@@ -80,6 +81,42 @@ def test_a_transaction_that_kept_the_turn_is_named(tmp_path: Path, lines: Callab
         waiting.result()
     (line,) = [each for each in lines() if "<lambda>" in each]
     assert "s of it: MainThread: transaction)" in line
+
+
+class Storing(logging.Handler):
+    """A handler that keeps what is logged in the very database, with its own lock held meanwhile."""
+
+    def __init__(self, db: Database) -> None:
+        """Store in *db*."""
+        super().__init__()
+        self.db, self.stored = db, 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Store one line."""
+        self.db.execute(INSERT, (f"{self.stored} {record.getMessage()}",), timeout_s=LIMIT_S)
+        self.stored += 1
+
+
+def test_a_handler_that_stores_what_is_logged_holds_nobody_up(tmp_path: Path) -> None:
+    """Whoever waits for its lock does not have the turn for which it waits, whoever told the outcome."""
+    log = logging.getLogger("onewriter.slow")
+    with open_items(tmp_path, Config(slow_request_s=0.0)) as db:
+        handler = Storing(db)
+        log.addHandler(handler)
+        try:
+            futures = [db.submit(partial(_insert, name=f"submitted {n}")) for n in range(8)]
+            calls = [Call(partial(db.write, partial(_insert, name=f"write {n}"))) for n in range(8)]
+            for call in calls:
+                call.result()
+            for future in futures:
+                future.result(LIMIT_S)
+            wait_until(lambda: handler.stored >= 1, "stored")
+        finally:
+            log.removeHandler(handler)
+
+
+def _insert(tx: Transaction, name: str) -> None:
+    tx.execute(INSERT, (name,))
 
 
 OTHER = """

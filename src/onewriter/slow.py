@@ -3,6 +3,7 @@
 S1  One line a request, as a warning of this module's logger. No parameter is in it.
 S2  Where everything is slow no more than ``AT_ONCE`` lines are logged a second; the next line after them tells how many
     were left out.
+S3  Nothing is logged by a thread that has the write role: a log's handler may hold its lock while it waits for that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 
 from . import clock
 from .errors import Error
+from .helpers import apart
 from .trails import SharedCommit, Trail, Watched
 
 _log = logging.getLogger(__name__)
@@ -48,9 +50,14 @@ class SlowLog:
         if trail.took_s < self._slow_s:
             return
         left_out = self._may_log()
-        if left_out is not None:
-            more = f" ({left_out} more slow requests were not logged)" if left_out else ""
-            _log.warning("%s: %s%s", self._path, told(trail), more)
+        if left_out is None:
+            return
+        more = f" ({left_out} more slow requests were not logged)" if left_out else ""
+        line = f"{self._path}: {told(trail)}{more}"
+        if trail.submitted:
+            apart("slow-log", _log.warning, "%s", line)  # S3
+        else:
+            _log.warning("%s", line)
 
     def _may_log(self) -> int | None:
         """Return how many were left out before this one; None where it is left out itself (S2)."""
