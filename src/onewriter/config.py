@@ -51,7 +51,8 @@ class Config:
         statement_cache_max: compiled statements that each connection keeps, by their text.
         optimize: have SQLite look over its planner's statistics after migrations and at `close`
             (https://sqlite.org/pragma.html#pragma_optimize).
-        file_mode: permissions of the database and of all files beside it, and the widest that an existing file keeps.
+        file_mode: permissions of the database and of all files beside it, and the widest that an existing file keeps;
+            0o600 is the owner alone.
         vfs: name of a registered SQLite VFS, or None for the platform's own.
         on_connect: called with each new APSW connection before its first use (functions, collations, tokenizers).
         slow_request_s: a call that takes longer is logged once it has ended, by the logger ``onewriter.slow``: how long

@@ -139,7 +139,7 @@ class Database(Reading):
 
         It waits in the same line as all other writes, for *timeout_s* at most, and runs in a copy of the calling
         context; it may be run a second time, as by `write`. ``cancel()`` of the future works until it starts. Done
-        callbacks run on a thread of their own (see `futures`), and may write.
+        callbacks run on a thread of their own, and may write.
 
         Raises:
             QueueFull: ``Config.pending_max`` requests wait already; nothing ran.

@@ -23,7 +23,7 @@ class Error(Exception):
     """The base of all errors of this library.
 
     Attributes:
-        ran: what became of the work, see the module.
+        ran: what became of the work: ``no`` (nothing ran), ``rolled_back`` or ``unknown``.
         sql: the statement that failed, or None.
         code: SQLite's primary result code by name, such as ``SQLITE_CONSTRAINT``, or None.
         extended_code: the extended one, such as ``SQLITE_CONSTRAINT_UNIQUE``, or None.

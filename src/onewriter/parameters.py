@@ -26,10 +26,12 @@ from .statements import QUOTED
 from .translate import is_from_outside
 from .values import Value, check_params, plain
 
-Param: TypeAlias = (
-    Value | bytearray | memoryview | bool | datetime | date | Decimal | UUID | Enum | PurePath
-)  # and types of one's own by `onewriter.converters.to_sql(value)`
+Param: TypeAlias = Value | bytearray | memoryview | bool | datetime | date | Decimal | UUID | Enum | PurePath
+"""One value of a statement's parameters; types of one's own go through `converters.to_sql`."""
+
 Params: TypeAlias = Sequence[Param] | Mapping[str, Param]
+"""The parameters of one statement: a sequence for ``?``, a mapping for ``:name``. A bare ``str`` is refused."""
+
 
 T = TypeVar("T")
 _TEXTS_MAX: Final = 1_000

@@ -82,7 +82,7 @@ class Reading:
         """Return the rows of one statement, each a `Row`, or an *into*.
 
         *into* is a dataclass, a ``NamedTuple`` or a ``TypedDict``, whose fields are the columns by name, or, where
-        there is one column, the type of its values: `mapping` has what is allowed.
+        there is one column, the type of its values: the guide has what is allowed.
 
         Waits for a reader, never for a writer. Sees every write that was acknowledged before the call.
 

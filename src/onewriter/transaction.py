@@ -87,7 +87,8 @@ class ReadTransaction:
 
         Raises:
             RowMismatch: a row does not fit *into*.
-            TransactionEnded, WrongThread: see the module.
+            TransactionEnded: its block or function has ended, or SQLite has rolled it back.
+            WrongThread: it is another thread's.
             StatementTimeout: it ran too long, or a read has kept its snapshot for longer than
                 ``Config.reader_age_max_s``.
         """

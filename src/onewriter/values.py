@@ -8,6 +8,8 @@ from typing import TypeAlias, TypeVar, cast
 from .errors import ProgrammingError
 
 Value: TypeAlias = None | int | float | str | bytes
+"""What SQLite stores, and what comes back where no type is asked for (https://sqlite.org/datatype3.html)."""
+
 T = TypeVar("T")
 
 
