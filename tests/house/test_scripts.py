@@ -11,7 +11,15 @@ import pytest
 
 from tests.house import ROOT
 
-COMMANDS = ("scripts/test", "scripts/stress", "scripts/bench", "scripts/again", "scripts/soak", ".ci/run")
+COMMANDS = (
+    "scripts/test",
+    "scripts/docs",
+    "scripts/stress",
+    "scripts/bench",
+    "scripts/again",
+    "scripts/soak",
+    ".ci/run",
+)
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, "scripts/_env.sh"])
