@@ -41,7 +41,7 @@ def picture(path: Path, alt: str) -> str:
     root.set("role", "img")
     root.set("aria-label", alt.replace("&amp;", "&").replace("&quot;", '"'))
     root.set("class", "picture")
-    return ET.tostring(root, encoding="unicode")
+    return f'<span class="scroll">{ET.tostring(root, encoding="unicode")}</span>'
 
 
 def commands() -> str:

@@ -79,7 +79,13 @@ class Migration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedMigration:
-    """One row of the table: what was applied, and when (RFC 3339, UTC)."""
+    """One row of the table: what was applied, and when.
+
+    Attributes:
+        version: its number.
+        name: its name when it was applied.
+        applied_at: when that was, as RFC 3339 in UTC, to the second.
+    """
 
     version: int
     name: str
