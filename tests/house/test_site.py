@@ -187,7 +187,7 @@ validation: {nav: {omitted_files: warn}, links: {anchors: warn}}
 
 
 def test_a_link_without_an_end_fails(tmp_path: Path) -> None:
-    """The test of the test: mkdocs, as it is set up, warns of each, and a warning fails (T1)."""
+    """The test of the test: mkdocs warns of each, and a warning fails (T1)."""
     docs = tmp_path / "docs"
     docs.mkdir()
     (docs / "index.md").write_text("[one](gone.md) [two](#nowhere) [three](other.md#lost)")
