@@ -123,6 +123,7 @@ def public_names() -> set[str]:
     names = {f"onewriter.{name}" for name in onewriter.__all__ if name not in {"aio", "converters"}}
     names |= {f"onewriter.aio.{name}" for name in onewriter.aio.__all__}
     names |= {"onewriter.converters.register", "onewriter.converters.to_sql"}
+    names.add("onewriter.telemetry.Telemetry")
     classes = (onewriter.Database, onewriter.Transaction, onewriter.ReadTransaction, onewriter.aio.Database)
     for each in classes:
         where = "onewriter.aio" if each.__module__.startswith("onewriter.aio") else "onewriter"
