@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         WriteTimeout,
         WrongThread,
     )
+    from .filestatus import FileContent, FileStatus, ProcessInfo, status
     from .migration import AppliedMigration, Migration, MigrationStatus
     from .opening import open
     from .parameters import Param, Params
@@ -65,6 +66,8 @@ __all__ = [
     "DiskError",
     "DiskFull",
     "Error",
+    "FileContent",
+    "FileStatus",
     "ForbiddenStatement",
     "ForkedDatabase",
     "IntegrityError",
@@ -79,6 +82,7 @@ __all__ = [
     "OutcomeUnknown",
     "Param",
     "Params",
+    "ProcessInfo",
     "ProgrammingError",
     "QueueFull",
     "ReadOnlyDatabase",
@@ -100,6 +104,7 @@ __all__ = [
     "converters",
     "open",
     "restore",
+    "status",
 ]
 
 # Where the names come from that `errors` does not have.
@@ -108,10 +113,13 @@ _HOMES = {
     "Blob": "blobs",
     "Config": "config",
     "Database": "database",
+    "FileContent": "filestatus",
+    "FileStatus": "filestatus",
     "Migration": "migration",
     "MigrationStatus": "migration",
     "Param": "parameters",
     "Params": "parameters",
+    "ProcessInfo": "filestatus",
     "ReadTransaction": "transaction",
     "Result": "results",
     "Row": "rows",
@@ -122,6 +130,7 @@ _HOMES = {
     "Value": "values",
     "open": "opening",
     "restore": "snapshots",
+    "status": "filestatus",
 }
 _MODULES = frozenset({"aio", "converters"})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -121,12 +122,38 @@ def _locker(path: Path) -> int | None:
     return next(_lockers(files.beside(path, "-shm"), "WRITE", _WAL_WRITE, _WAL_WRITE), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """Which processes have SQLite's locks on a database, where the system tells; in the order of their numbers.
+
+    Attributes:
+        writing: who has its write lock, or has the whole file locked.
+        reading: who reads what the WAL holds, which so cannot start over.
+        using: who has it open in WAL mode, or reads it this moment in another.
+    """
+
+    writing: int | None
+    reading: tuple[int, ...]
+    using: tuple[int, ...]
+
+
+def locks_of(path: Path) -> Locks:
+    """Return who has which of SQLite's locks on the database at *path* at this moment; it takes none."""
+    shm = files.beside(path, "-shm")
+    writing = chain(_lockers(shm, "WRITE", _WAL_WRITE, _WAL_WRITE), _lockers(path, "WRITE", *_DATABASE))
+    return Locks(
+        next(writing, None),
+        tuple(sorted(set(_lockers(shm, "READ", *_WAL_READ)))),
+        tuple(sorted({*_lockers(shm, "READ", *_SHM), *_lockers(path, "READ", *_DATABASE)})),
+    )
+
+
 def _lockers(path: Path, kind: str, first: int, last: int) -> Iterator[int]:
     """Yield the processes with a lock of that *kind* on one of the bytes *first* to *last* of the file at *path*."""
     with suppress(OSError, ValueError):
         state = path.stat()
         file = f"{os.major(state.st_dev):02x}:{os.minor(state.st_dev):02x}:{state.st_ino}"
-        for line in _LOCKS.read_text(encoding="ascii").splitlines():
+        for line in _LOCKS.read_text(encoding="utf-8").splitlines():
             if "->" in line:
                 continue  # it waits for the lock of the line before
             _, _, _, its_kind, pid, its_file, begin, end = line.split()

@@ -31,15 +31,16 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from . import files
 from .errors import Error
-from .locks import let_go
+from .locks import holding, is_mine, let_go
 from .roll import NEWCOMER, NOBODYS, PLACE_BYTE, PLACES, RESERVED_NS, Holder, Roll
 from .turnfile import Unusable
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 TURN_S: Final = 0.002
 DISK_S: Final = 0.0001  # a commit that lasts longer waited for the disk
@@ -331,6 +332,25 @@ def join(path: Path, mode: int, member: Member) -> None:
             side,
             reason,
         )
+
+
+def beside_own(key: tuple[int, int], look: Callable[[Roll | None, frozenset[int], int | None], T]) -> T:
+    """Return what *look* makes of this process's page of the file *key*, its places there, and which has the turn.
+
+    Without one (None) *look* may open the file and close it: nobody here opens a page meanwhile, or it is `Unusable`.
+    """
+    if is_mine(_lock):
+        raise Unusable("it is being opened or closed this moment")
+    return holding(_lock, _beside_own, key, look)
+
+
+def _beside_own(key: tuple[int, int], look: Callable[[Roll | None, frozenset[int], int | None], T]) -> T:
+    shared = _pages.get(key)
+    if shared is None or shared.page.is_closing:
+        return look(None, frozenset(), None)
+    owner = shared.owner.get(0)
+    has_it = [place for place, each in shared.places.items() if each is owner]
+    return look(shared.page, frozenset(shared.places), has_it[0] if has_it else None)
 
 
 def _is_strange(error: Exception) -> bool:

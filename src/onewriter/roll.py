@@ -46,6 +46,41 @@ class Holder:
     waits: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the page says of one place; the page alone does not tell whether its process still lives.
+
+    Attributes:
+        place: its number.
+        pid: its process, by the number that it has for itself.
+        since: since when it has the turn, 0: it has not.
+        wants: since when it waits for the turn, 0: it does not.
+        waits_for_lock: having the turn, it waits for SQLite's lock.
+    """
+
+    place: int
+    pid: int
+    since: int
+    wants: int
+    waits_for_lock: bool
+
+
+def entries(page: bytes) -> list[Entry]:
+    """Return what the bytes of a page say of every place that somebody has, or has left without a word."""
+    words = memoryview(page).cast("Q")
+    return [
+        Entry(
+            place,
+            words[_PID + place],
+            since := words[_SINCE + place],
+            words[_WANTS + place],
+            since != 0 and words[_SAID + place] == 1,
+        )
+        for place in range(PLACES)
+        if words[_PID + place]
+    ]
+
+
 class Roll(Page):
     """The side file, with names for its numbers."""
 

@@ -22,9 +22,10 @@ import stat
 import struct
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from . import files, futexes
 from .links import in_folder
@@ -37,6 +38,7 @@ else:
     except ImportError:  # Windows
         fcntl = None
 
+T = TypeVar("T")
 # The system's `struct flock`: what asks who has a lock.
 _FLOCK: Final = {"linux": "hhqqi4x", "darwin": "qqihh"}.get(sys.platform if sys.maxsize > 2**32 else "", "")
 HAS_LOCKS: Final = _FLOCK != "" and sys.modules.get("fcntl") is not None
@@ -120,13 +122,7 @@ class Page:
 
     def locker(self, byte: int, count: int = 1) -> int | None:
         """Return which other process has one of *count* bytes from *byte* locked; 0: one that cannot be seen."""
-        if sys.platform == "darwin":
-            asked = struct.pack(_FLOCK, byte, count, 0, fcntl.F_WRLCK, os.SEEK_SET)
-            _, _, pid, kind, _ = struct.unpack(_FLOCK, fcntl.fcntl(self._file, fcntl.F_GETLK, asked))
-        else:
-            asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, count, 0)
-            kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(self._file, fcntl.F_GETLK, asked))
-        return None if kind == fcntl.F_UNLCK else max(0, pid)
+        return locker(self._file, byte, count)
 
     def numbers(self, first: int, count: int) -> list[int]:
         """Return *count* words from *first* on; unlike a slice of the words, it is in nobody's way who closes."""
@@ -173,3 +169,36 @@ class Page:
             finally:
                 self.unlock(_FORMAT_BYTE)
         raise Unusable("it holds something else")
+
+
+def locker(file: io.FileIO, byte: int, count: int = 1) -> int | None:
+    """Return which other process has one of *count* bytes from *byte* of *file* locked; 0: one that cannot be seen."""
+    if sys.platform == "darwin":
+        asked = struct.pack(_FLOCK, byte, count, 0, fcntl.F_WRLCK, os.SEEK_SET)
+        _, _, pid, kind, _ = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    else:
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, count, 0)
+        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    return None if kind == fcntl.F_UNLCK else max(0, pid)
+
+
+def looked_at(side: Path, look: Callable[[io.FileIO, bytes], T]) -> T | None:
+    """Return what *look* makes of the file *side* and its page, for who takes no part; None where it is no page.
+
+    It is opened to be read alone, and read, not mapped: what is cut meanwhile ends no process. It may be called only
+    while this process has the file not open otherwise: closing it drops the process's locks (I1).
+    """
+    if not HAS_LOCKS:
+        return None
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    file = in_folder(
+        side,
+        lambda name, folder: next(
+            map(io.FileIO, map(partial(os.open, dir_fd=folder), (name,), (flags,)), ("r",))
+        ),
+    )
+    try:
+        page = os.pread(file.fileno(), _SIZE + 1, 0)
+        return look(file, page) if len(page) == _SIZE and page[8 * _KIND_AT :].startswith(_KIND) else None
+    finally:
+        file.close()

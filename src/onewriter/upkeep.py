@@ -21,6 +21,8 @@ _OPTIMIZE: Final = own("PRAGMA optimize = 0x10002")  # all tables, since it is t
 _OPTIMIZE_S: Final = 0.2  # that a close may take longer for it
 _COMMIT: Final = own("COMMIT")
 _CHECK: Final = own("PRAGMA integrity_check")
+_WRITE_VERSION_AT: Final = 18  # in the file's header
+_WAL_VERSION: Final = b"\x02"
 _TITLE: Final = "*** in database "
 Mode = Literal["PASSIVE", "RESTART", "TRUNCATE"]
 _MODES: Final[dict[Mode, int]] = {
@@ -38,6 +40,21 @@ class Upkeep(Executor):
         size = self.run_unguarded("PRAGMA page_size")[0][0]
         assert isinstance(size, int)
         return size
+
+    def is_in_wal_mode(self) -> bool:
+        """Whether the file's header says so; what is opened as immutable takes it for another mode.
+
+        Read by SQLite's own means (files, F1). https://sqlite.org/fileformat2.html#file_format_version_numbers
+        """
+        flags = [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0]
+        try:
+            file = apsw.VFSFile("", str(self.path), flags)
+            try:
+                return file.xRead(1, _WRITE_VERSION_AT) == _WAL_VERSION
+            finally:
+                file.xClose()
+        except apsw.Error as error:
+            raise translate(error, None) from error
 
     def take_turn(self, deadline: float) -> bool:
         """Have the turn among processes until the write role is free; False where it did not come by *deadline*.
