@@ -183,6 +183,9 @@ def stress(
         typer.Option(metavar="WAY,WAY", help="Ways to run; onewriter is always among them."),
     ] = "onewriter,locked,deferred,immediate",
     seed: Annotated[int, typer.Option(metavar="N", help="Gives the order of the files.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of the table.")
+    ] = False,
 ) -> None:
     """Upload real files in parallel into one SQLite file, with onewriter and with the ways that fail.
 
@@ -193,8 +196,10 @@ def stress(
     together, and the table says how evenly they were served.
 
     Shows a table and writes a report with plots. The exit status is 1 where onewriter had one "database is locked",
-    one failed upload, one lost or wrong file, or left the database unsound; and where a process died or hung.
+    one failed upload, one lost or wrong file, or left the database unsound; and where a process died or hung. It is 2
+    where the run could not begin, or its report could not be written, and 130 after Ctrl-C.
     """
+    from .commands.telling import run as told
     from .stress.command import Request
     from .stress.command import stress as run
 
@@ -208,5 +213,6 @@ def stress(
         keep=keep,
         ways=ways,
         seed=seed,
+        json=as_json,
     )
-    raise typer.Exit(run(request))
+    raise typer.Exit(told("stress", lambda: run(request)))

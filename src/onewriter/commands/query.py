@@ -47,7 +47,7 @@ def _param(text: str) -> Param:
     """Return what *text* is in JSON, where that is a number, null, or a text in quotes; else the text itself."""
     try:
         value: object = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return (
         cast("Param", value)

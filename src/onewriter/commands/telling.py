@@ -1,6 +1,7 @@
 """How a command tells what came of it: lines for people, JSON for programs, and an exit status for scripts.
 
-T1  An error is one line on standard error, which says what to do; never a traceback for a user's mistake.
+T1  An error is one line on standard error, which says what to do; never a traceback for a user's mistake. What others
+    have named (files, tables, processes) cannot make more of it, nor control the terminal.
 T2  0: done. 1: done, and the answer is bad, or it failed on the way. 2: it could not be begun. 130: interrupted.
 """
 
@@ -10,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import Final
 
@@ -21,10 +23,14 @@ UNUSABLE: Final = 2
 INTERRUPTED: Final = 130
 
 
+class Refused(Exception):
+    """What was asked for cannot be done; the message says why, and what to do."""
+
+
 def run(
     command: str,
     work: Callable[[], int],
-    hint: Callable[[onewriter.Error], str | None],
+    hint: Callable[[onewriter.Error], str | None] = lambda _error: None,
     *,
     told: Mapping[str, object] | None = None,
     broken: int = BAD,
@@ -34,22 +40,51 @@ def run(
     Where JSON was asked for, *told* is the object that says so too. *broken* is the status where something ran, and
     was undone.
     """
-    for stream in (sys.stdout, sys.stderr):  # a name that cannot be printed is no reason for a traceback
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _prepare_streams()
     try:
-        return work()
+        status = work()
+        sys.stdout.flush()
     except onewriter.Error as error:
-        message = complain(command, error, hint(error))
-        if told is not None:
-            as_json({**told, "error": message})
-        return UNUSABLE if error.ran == "no" else broken
+        return _failed(command, error, hint(error), UNUSABLE if error.ran == "no" else broken, told)
+    except Refused as error:
+        return _failed(command, error, None, UNUSABLE, told)
     except KeyboardInterrupt:
         print(f"onewriter {command}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # who reads has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its end
+        _mute()
         return DONE
+    except OSError as error:  # the disk that standard output goes to is full, a folder cannot be listed
+        _mute()
+        where = f"{error.filename}: " if error.filename else ""
+        return _failed(command, f"{where}{error.strerror or error}", None, broken, told)
+    return status
+
+
+def _prepare_streams() -> None:
+    """Have each stream take whatever a file is named, and be there where it was closed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):  # a name that cannot be printed is no reason for a traceback
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _mute() -> None:
+    """Let what standard output still keeps go nowhere, or Python would complain at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _failed(
+    command: str, what: object, hint: str | None, status: int, told: Mapping[str, object] | None
+) -> int:
+    message = complain(command, what, hint)
+    if told is not None:
+        as_json({**told, "error": message})
+    return status
 
 
 def complain(command: str, what: object, hint: str | None = None) -> str:
@@ -65,5 +100,8 @@ def as_json(told: Mapping[str, object]) -> None:
 
 
 def line(text: str) -> str:
-    """Return *text* as one line, whatever a file or a table is named."""
-    return " ".join(text.splitlines())
+    """Return *text* as one line that controls no terminal, whatever a file or a table is named."""
+    joined = " ".join(text.splitlines())
+    if joined.isprintable():
+        return joined
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in joined)

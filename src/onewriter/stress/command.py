@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -12,8 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from rich.console import Console
+
 from . import report
 from .machine import machine
+from .objects import told
 from .run import Result, run
 from .settings import Settings
 from .sources import BadInput, Sources, find
@@ -43,6 +47,7 @@ class Request:
         keep: folder that the databases are left in; None: they are removed.
         ways: keys of the ways to run, separated by commas.
         seed: of the order of the files.
+        json: print one JSON object, and nothing else, on standard output.
     """
 
     folder: Path | None
@@ -54,6 +59,7 @@ class Request:
     keep: Path | None
     ways: str
     seed: int
+    json: bool = False
 
 
 def stress(request: Request) -> int:
@@ -63,9 +69,11 @@ def stress(request: Request) -> int:
     130: interrupted.
     """
     try:
-        return _stress(request, Terminal())
+        return _stress(request, _terminal(request))
     except BadInput as error:
         print(f"onewriter stress: {error}", file=sys.stderr)
+        if request.json:
+            print(json.dumps({"error": str(error)}))
         return BAD_INPUT
     except KeyboardInterrupt:
         print("onewriter stress: interrupted", file=sys.stderr)
@@ -100,9 +108,18 @@ def _stress(request: Request, terminal: Terminal) -> int:
     if request.keep:
         terminal.say(f"Databases: {request.keep}")
     reported = _report(written, request.report, terminal)
+    if request.json:
+        print(json.dumps(told(written, str(request.report) if reported else None)))
     if not written.verdict.passed:
         return FAILED
     return PASSED if reported else BAD_INPUT
+
+
+def _terminal(request: Request) -> Terminal:
+    """Return where people look: standard output, unless that is for a program; then what shows control codes."""
+    if not request.json:
+        return Terminal()
+    return Terminal(Console(stderr=True, quiet=not sys.stderr.isatty(), highlight=False))
 
 
 def _run(
