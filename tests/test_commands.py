@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import random
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +18,9 @@ import pytest
 
 import onewriter
 from onewriter import Migration
-from tests.support.commands import Done, command
+from onewriter.cli import app
+from tests.support.children import child
+from tests.support.commands import Done, command, environment
 from tests.support.modes import mode
 
 Run: TypeAlias = Callable[..., Done]
@@ -23,7 +28,7 @@ SCRIPTS: Final = {
     "0001_items.sql": "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, data BLOB);",
     "0002_rows.sql": "INSERT INTO item VALUES (1, 'one', x'00ff'), (2, NULL, NULL);",
 }
-COMMANDS: Final = ("check", "migrate", "snapshot", "restore", "query")
+COMMANDS: Final = ("check", "status", "migrate", "snapshot", "restore", "query", "top", "stress")
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ def failed(done: Done, status: int, *words: str) -> None:
     """Check that it ended so, with one line of complaint that has *words*."""
     assert done.returncode == status, (done.stdout, done.stderr)
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stderr.startswith("onewriter ")
+    assert done.stderr.startswith("onewriter")
     for word in words:
         assert word in done.stderr, done.stderr
 
@@ -65,9 +70,19 @@ def test_each_has_help_with_an_example_and_its_exit_status(run: Run, name: str) 
     assert done.returncode == 0
     assert f"Example: onewriter {name} " in " ".join(done.stdout.split())
     assert "exit status" in done.stdout
-    done = run(name, "--surprise")
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+    assert "--json" in done.stdout
+    failed(run(name, "--surprise"), 2, f"onewriter {name}: No such option: --surprise", f"{name} --help")
+
+
+def test_every_command_is_looked_at_here(run: Run) -> None:
+    """And without any, the help is shown."""
+    known = {each.name or each.callback.__name__ for each in app.registered_commands if each.callback}
+    assert known == set(COMMANDS)
+    done = run()
+    assert (done.returncode, done.stderr) == (2, "")
+    assert all(name in done.stdout for name in COMMANDS)
+    failed(run("chek", "a.db"), 2, "No such command 'chek'", "onewriter --help")
+    failed(run("status"), 2, "Missing argument 'FILE'")
 
 
 # --- migrate
@@ -240,3 +255,178 @@ def test_who_reads_may_have_enough(path: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 0
+
+
+# --- status
+
+HOLDS: Final = """
+import sys
+with onewriter.open(sys.argv[1]) as db, db.transaction() as tx:
+    tx.execute("INSERT INTO item (name) VALUES ('held')")
+    print("holds", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_status(run: Run, path: Path, scripts: Path) -> None:
+    """In lines, and as JSON; with what a folder of migrations has beyond it, and with rows."""
+    (scripts / "0003_more.sql").write_text("SELECT 1")
+    (scripts / "0002_rows.sql").write_text("SELECT 2")
+    (scripts / "0001_items.sql").unlink()
+    done = run("status", path, "--dir", scripts, "--rows")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()[1:]]
+    told = dict(line for line in lines if len(line) == 2)
+    assert done.stdout.splitlines()[0] == str(path)
+    assert told["WAL"] == "0 bytes"
+    assert told["schema"].startswith("version 2: 0002_rows, applied ")
+    assert told["tables"] == "item (2 rows), onewriter_migrations (2 rows), schema_migrations (2 rows)"
+    assert (told["pending"], told["changed"]) == ("0003_more", "0002_rows")
+    assert "no file for   0001_items" in done.stdout
+    done = run("status", path, "--dir", scripts, "--json")
+    seen = json.loads(done.stdout)
+    assert set(seen) == {
+        "file", "bytes", "wal_bytes", "content", "problem", "turn", "turn_waits_for_lock", "turn_problem",
+        "waiting", "writing", "stranger", "writers", "readers", "others",
+    }  # fmt: skip
+    assert set(seen["content"]) == {
+        "is_whole", "page_bytes", "pages", "free_pages", "journal_mode", "user_version", "application_id",
+        "schema_version", "applied", "tables", "pending", "unknown", "changed",
+    }  # fmt: skip
+    assert (seen["file"], seen["bytes"]) == (str(path), path.stat().st_size)
+    assert seen["content"]["pending"] == ["0003_more"]
+    assert seen["content"]["tables"]["item"] is None
+    assert (seen["turn"], seen["waiting"], seen["writers"]) == (None, [], [])
+
+
+def test_status_while_a_writer_has_the_turn(run: Run, path: Path) -> None:
+    """It says which process, and waits for nobody."""
+    with child(HOLDS, path) as holder:
+        holder.wait_for("holds")
+        seen = json.loads(run("status", path, "--json").stdout)
+        assert seen["turn"]["pid"] == holder.process.pid
+        assert seen["turn"]["for_s"] > 0
+        assert [each["pid"] for each in seen["writers"]] == [holder.process.pid]
+        assert seen["content"]["is_whole"]
+        done = run("status", path)
+        assert done.returncode == 0
+        assert f"turn          process {holder.process.pid} (" in done.stdout
+        holder.go_on()
+        holder.end()
+
+
+def test_status_of_what_is_none(run: Run, path: Path, tmp_path: Path) -> None:
+    """One line and status 2; of a damaged file what can be seen, and status 1."""
+    (tmp_path / "text.db").write_text("no database\n" * 99)
+    failed(run("status", "text.db"), 2, "file is not a database", "onewriter check")
+    failed(run("status", "missing.db"), 2, "there is no such file")
+    failed(run("status", path, "--dir", "missing"), 2, "cannot read the migrations in missing")
+    done = run("status", "missing.db", "--json")
+    failed(done, 2)
+    assert json.loads(done.stdout)["error"] in done.stderr
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 2000)
+    done = run("status", path)
+    assert done.returncode == 1
+    assert "not seen      cannot open" in done.stdout
+
+
+def test_what_others_have_named_controls_no_terminal(run: Run, tmp_path: Path) -> None:
+    """A table, a file, the command line of a process: whatever its name would do."""
+    path = tmp_path / "\x1b[31mred\n.db"
+    with onewriter.open(path) as db:
+        db.execute('CREATE TABLE "\x1b]0;title\x07" (a)')
+        for done in (run("status", path), run("query", path, "SELECT nothing"), run("check", path)):
+            assert "\x1b" not in done.stdout + done.stderr
+            assert "Traceback" not in done.stderr
+    with child(HOLDS, tmp_path / "\x1b[2J.db") as other:
+        other.kill()
+
+
+# --- whatever is given
+
+OPERANDS: Final = (
+    "folder", "pipe", "/dev/null", "/dev/full", "/dev/zero", "", "-", ".", "/", "text", "text/a.db", "missing.db",
+    "nowhere/a.db", os.fsdecode(b"\xff\xfe.db"), "x" * 300, "x" * 5000, "file:a.db", ":memory:", "http://127.0.0.1:1/",
+    "https://", "http://[", "ftp://a/b", "99999999999999999999", "-1", "nan", "--", "a.db", "\x1b[2J", "loop",
+)  # fmt: skip
+OPTIONS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
+    "check": ((), ("--json",)),
+    "status": ((), ("--json",), ("--rows",), ("--dir", "folder"), ("--dir", "pipe"), ("--dir", "")),
+    "migrate": (("folder",), ("pipe", "--json"), ("text", "--dry-run"), ("",), ("/dev/null",)),
+    "snapshot": (
+        ("copy.db",), ("folder",), ("pipe", "--overwrite"), ("text", "--keep", "1"), ("folder", "--keep", "9" * 30),
+        ("nowhere", "--keep", "x"), ("/dev/null", "--json"),
+    ),
+    "restore": (("copy.db",), ("folder", "--json"), ("pipe",), ("/dev/full",), ("",)),
+    "query": (
+        ("SELECT 1",), ("",), ("SELECT ?", "--param", "9" * 40), ("SELECT ?", "--param", "[" * 9000), ("\0x",),
+        ("SELECT 1", "--format", "xml"), ("SELECT zeroblob(1)", "--json"), ("SELECT ?", "--param", "NaN"),
+    ),
+    "top": (
+        ("--count", "1", "--interval", "0.1"), ("--count", "0"), ("--count", "1", "--interval", "nan"),
+        ("--count", "1", "--interval", "1e999", "--json"), ("--count", "9" * 40, "--interval", "-1"),
+    ),
+    "stress": (
+        ("--from", "folder"), ("--from", "pipe", "--json"), ("--seed", "x"), ("--uploaders", "9" * 40),
+        ("--report", "folder"), ("--keep", "text", "--from", "folder"), ("--chunk", "-1", "--json"),
+    ),
+}  # fmt: skip
+_DRAWN_EACH: Final = 1
+
+
+def test_whatever_is_given_is_answered_or_refused(
+    tmp_path: Path, seed: int, pytestconfig: pytest.Config
+) -> None:
+    """Never a traceback, never a wait: folders, pipes, devices, names that are none, numbers too large.
+
+    Some are drawn anew each time; ``--faults 0`` takes every one.
+    """
+    lay_out(tmp_path)
+    cases = [
+        (name, *(() if name == "stress" else (operand,)), *options)
+        for name, choices in OPTIONS.items()
+        for operand in OPERANDS
+        for options in choices
+        if not any("\0" in each for each in options)
+    ]
+    drawn = random.Random(seed)
+    faults: int | None = pytestconfig.getoption("--faults")
+    for name in OPTIONS:
+        of_name = sorted({each for each in cases if each[0] == name})
+        for case in of_name if faults == 0 else drawn.sample(of_name, min(_DRAWN_EACH, len(of_name))):
+            done = command(tmp_path, *case)
+            told = (case, done.returncode, done.stdout[-500:], done.stderr)
+            assert "Traceback" not in done.stderr, told
+            assert done.returncode in (0, 1, 2), told
+            assert len(done.stderr.splitlines()) <= 1 or case[0] == "migrate", told
+            assert done.returncode != 2 or done.stderr.startswith("onewriter "), told
+            if "--json" in case and done.returncode != 2:
+                json.loads(done.stdout)
+
+
+def lay_out(folder: Path) -> None:
+    """Make what the operands name."""
+    (folder / "folder").mkdir()
+    (folder / "text").write_text("a text, and no database\n" * 10)
+    os.mkfifo(folder / "pipe")
+    (folder / "loop").symlink_to("loop")
+    onewriter.open(folder / "a.db").close()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("status", "a.db"), ("query", "a.db", "SELECT 1"), ("check", "a.db")]
+)
+def test_where_nothing_can_be_printed(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """A full disk behind standard output is told in one line, and not status 0; closed streams are no failure."""
+    onewriter.open(tmp_path / "a.db").close()
+    line = shlex.join([sys.executable, "-m", "onewriter", *arguments])
+    for redirected, statuses in ((">/dev/full", {1, 2}), (">&-", {0}), ("<&- >&- 2>&-", {0})):
+        done = subprocess.run(
+            ["sh", "-c", f"{line} {redirected}"],
+            cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert done.returncode in statuses, (redirected, done)
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.splitlines()) == (1 if redirected == ">/dev/full" else 0)

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import sys
 
-_EXTRAS = frozenset({"typer", "rich", "matplotlib", "jinja2", "hdrh"})
+# What a command may find missing, and the extra that has it. All that `stress` needs comes with one of its own.
+_EXTRAS = {
+    "typer": "cli",
+    "rich": "cli",
+    "prometheus_client": "cli",
+    "matplotlib": "stress",
+    "jinja2": "stress",
+    "hdrh": "stress",
+}
 
 
 def main() -> None:
     """Run the command line; exit with status 2 and one line where an extra is not installed."""
     try:
-        from .cli import app
+        from .cli import run
 
-        app(prog_name="onewriter")
+        status = run()
     except ModuleNotFoundError as error:
         if error.name not in _EXTRAS:
             raise
+        extra = "stress" if sys.argv[1:2] == ["stress"] else _EXTRAS[error.name]
         print(
             f"onewriter: this command needs {error.name}, which is not installed: "
-            'pip install "onewriter[stress]"',
+            f'pip install "onewriter[{extra}]"',
             file=sys.stderr,
         )
-        sys.exit(2)
+        status = 2
+    except KeyboardInterrupt:  # before the command could say so
+        status = 130
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,32 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+def run() -> int:
+    """Do what the command line asks for, and return the exit status; a mistake in it is one line, and status 2."""
+    usage: type[Exception] = typer.BadParameter.__mro__[1]  # newer releases keep it to themselves
+    try:
+        status = app(prog_name="onewriter", standalone_mode=False)
+    except typer.Abort:
+        return 1
+    except OSError as error:  # the help cannot be printed
+        print(f"onewriter: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except usage as error:
+        if type(error).__name__ != "NoArgsIsHelpError":  # the help is there already
+            _complain(error)
+        return 2
+    return status if isinstance(status, int) else 0
+
+
+def _complain(error: Exception) -> None:
+    from .commands.telling import line
+
+    context = getattr(error, "ctx", None)
+    command = "onewriter" if context is None else context.command_path
+    message = str(getattr(error, "format_message", error.__str__)())
+    print(f"{command}: {line(message).rstrip('.')}; see {command} --help", file=sys.stderr)
 
 
 @app.callback()
@@ -38,6 +65,33 @@ def check(
     from .commands.check import check as run
 
     raise typer.Exit(run(file, json=as_json))
+
+
+@app.command(epilog="Example: **onewriter status data/registry.db --dir migrations**")
+def status(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The database.", show_default=False)],
+    *,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--dir", metavar="DIR", help="Compare its migrations with these.", show_default=False),
+    ] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Count the rows of each table, which reads all of it.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+) -> None:
+    """Tell what can be seen of a database from outside: sizes, schema, and who uses it this moment.
+
+    Which process has the write turn and since when, who waits for it, who reads and so keeps the WAL, who has it open,
+    and whether a program that is not of onewriter has it locked. Nobody is disturbed by it: no lock is taken that
+    others could wait for.
+
+    The exit status is 0 where all was seen, 1 where not all that it holds could be read, 2 where it could not be
+    looked at.
+    """
+    from .commands.status import status as run
+
+    raise typer.Exit(run(file, folder=folder, rows=rows, json=as_json))
 
 
 @app.command(epilog="Example: **onewriter migrate data/registry.db migrations --dry-run**")
@@ -147,6 +201,41 @@ def query(
     if form not in FORMATS:
         raise typer.BadParameter(f"one of {', '.join(FORMATS)}", param_hint="--format")
     raise typer.Exit(run(file, sql, param or (), form="json" if as_json else FORMATS[form]))
+
+
+@app.command(epilog="Example: **onewriter top http://localhost:9464/metrics --interval 5**")
+def top(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|URL", help="A database, or a service's Prometheus endpoint.", show_default=False
+        ),
+    ],
+    *,
+    interval: Annotated[float, typer.Option(metavar="S", help="Seconds between two looks.")] = 2.0,
+    count: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="End after N looks.", show_default="q or Ctrl-C")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a look, instead of a screen.")
+    ] = False,
+) -> None:
+    """Show what a running service's databases are about, live; q ends it.
+
+    Of a URL: what the service exports by OpenTelemetry and Prometheus of each database, over the last interval: writes
+    and commits, how long they wait, readers, the WAL. Of a file: what can be seen from outside, as by status: commits,
+    who has the write turn, who waits. Where standard output is no terminal it prints lines.
+
+    The exit status is 0 at the end, 2 where the first look failed, 130 after Ctrl-C. Later failures are shown, and it
+    goes on.
+    """
+    from .commands.top import INTERVAL_S
+    from .commands.top import top as run
+
+    least, most = INTERVAL_S
+    if not least <= interval <= most:
+        raise typer.BadParameter(f"must be from {least:g} to {most:g}", param_hint="--interval")
+    raise typer.Exit(run(source, interval_s=interval, count=count, json=as_json))
 
 
 @app.command(epilog="Example: **onewriter stress --from ~/Pictures --uploaders 32 --report pictures.html**")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -57,6 +58,28 @@ def test_what_is_asked_for(stress: Stress, folder: Path, tmp_path: Path) -> None
     again = stress("--from", folder, "--ways", "locked", "--keep", "kept/here")
     assert (again.returncode, again.stdout) == (2, "")
     assert again.stderr == "onewriter stress: --keep kept/here: onewriter.db is there already\n"
+
+
+def test_json_is_all_that_is_printed(stress: Stress, folder: Path, tmp_path: Path) -> None:
+    """One object, with what the table has; a mistake is one too, beside the line of complaint."""
+    done = stress("--from", folder, "--ways", "locked", "--processes", "2", "--uploaders", "3", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert told["passed"] is True
+    assert (told["files"], told["processes"], told["uploaders"]) == (15, 2, 3)
+    assert told["report"] == "onewriter-stress.html"
+    assert (tmp_path / told["report"]).exists()
+    ours, theirs = told["ways"]
+    assert (ours["way"], theirs["way"]) == ("onewriter", "locked")
+    assert (ours["uploads_done"], ours["uploads_failed"], ours["busy_errors"]) == (15, 0, 0)
+    assert (ours["blobs_lost"], ours["blobs_wrong"], ours["problems"]) == (0, 0, [])
+    assert 0 < ours["commits"] <= ours["writes"]
+    assert 0 < ours["write_p50_s"] <= ours["write_p99_s"] <= ours["write_max_s"]
+    assert sum(share["uploads_done"] for share in ours["processes"]) == 15
+    done = stress("--from", "nowhere", "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout) == {"error": "--from nowhere: no such folder"}
+    assert done.stderr == "onewriter stress: --from nowhere: no such folder\n"
 
 
 @pytest.mark.parametrize(
@@ -169,17 +192,23 @@ CLI = (*BARE, "typer", "rich")
 
 
 @pytest.mark.parametrize(
-    "installed, arguments, missing",
-    [(BARE, (), "typer"), (BARE, ("stress",), "typer"), (CLI, ("stress",), "jinja2")],
+    "installed, arguments, missing, extra",
+    [
+        (BARE, (), "typer", "cli"),
+        (BARE, ("status", "a.db"), "typer", "cli"),
+        (BARE, ("stress",), "typer", "stress"),
+        (CLI, ("stress",), "jinja2", "stress"),
+        (CLI, ("top", "http://127.0.0.1:1/metrics"), "prometheus_client", "cli"),
+    ],
 )
 def test_a_missing_extra_is_named(
-    installed: tuple[str, ...], arguments: tuple[str, ...], missing: str, tmp_path: Path
+    installed: tuple[str, ...], arguments: tuple[str, ...], missing: str, extra: str, tmp_path: Path
 ) -> None:
     """Without what a command needs: one line that says what to install, and status 2."""
     done = _run_with_only(installed, tmp_path, "-m", "onewriter", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f'onewriter: this command needs {missing}, which is not installed: pip install "onewriter[stress]"\n'
+        f'onewriter: this command needs {missing}, which is not installed: pip install "onewriter[{extra}]"\n'
     )
 
 
