@@ -19,8 +19,9 @@ import pytest
 import onewriter
 from onewriter import Migration
 from onewriter.cli import app
+from onewriter.commands.telling import line
 from tests.support.children import child
-from tests.support.commands import Done, command, environment
+from tests.support.commands import Done, command, environment, inside
 from tests.support.modes import mode
 
 Run: TypeAlias = Callable[..., Done]
@@ -332,16 +333,25 @@ def test_status_of_what_is_none(run: Run, path: Path, tmp_path: Path) -> None:
     assert "not seen      cannot open" in done.stdout
 
 
-def test_what_others_have_named_controls_no_terminal(run: Run, tmp_path: Path) -> None:
+def test_what_others_have_named_controls_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A table, a file, the command line of a process: whatever its name would do."""
+    assert line("\x1b[2J\nred") == "\\x1b[2J red"
     path = tmp_path / "\x1b[31mred\n.db"
     with onewriter.open(path) as db:
         db.execute('CREATE TABLE "\x1b]0;title\x07" (a)')
-        for done in (run("status", path), run("query", path, "SELECT nothing"), run("check", path)):
-            assert "\x1b" not in done.stdout + done.stderr
-            assert "Traceback" not in done.stderr
-    with child(HOLDS, tmp_path / "\x1b[2J.db") as other:
-        other.kill()
+        db.execute("CREATE TABLE item (name)")
+    with child(f"# \x1b[2J\n{HOLDS}", path) as holder:
+        holder.wait_for("holds")
+        for words in (
+            ("status",),
+            ("top", "--count", "1", "--interval", "0.1"),
+            ("check",),
+            ("query", "SELECT no"),
+        ):
+            inside(monkeypatch, words[0], path, *words[1:])
+            assert "\x1b" not in "".join(capsys.readouterr())
 
 
 # --- whatever is given

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from unittest.mock import ANY
 
 import pytest
 
 import onewriter
-from onewriter import Config, FileStatus, Migration
-from tests.support.children import Child, as_nobody, child
+from onewriter import Config, FileStatus, Migration, contenders, lookout
+from onewriter.locks import is_mine
+from tests.support.children import Child, as_nobody, child, forked
 from tests.support.members import take_place
 from tests.support.places import common_folder, make_read_only, small_disk
 from tests.support.steps import LIMIT_S, wait_until
@@ -450,3 +454,37 @@ def test_with_a_mode_for_others(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     with onewriter.open(path, config=Config(file_mode=0o660)):
         assert len(onewriter.status(path).writers) == 1
+
+
+def test_nobody_opens_a_page_while_one_is_looked_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since closing the look's descriptor would drop the new turn: each waits for the other."""
+    looks: list[bool] = []
+    look_apart = lookout._look_apart
+
+    def looking(file: io.FileIO, page: bytes) -> lookout.Turn:
+        looks.append(is_mine(contenders._lock))
+        return look_apart(file, page)
+
+    monkeypatch.setattr(lookout, "_look_apart", looking)
+    assert onewriter.status(path).turn_problem is None
+    assert looks == [True]
+    assert not is_mine(contenders._lock)
+    with contenders._lock:  # a signal handler has come in the middle of an opening
+        seen = onewriter.status(path)
+    assert seen.turn_problem == "it is being opened or closed this moment"
+    assert seen.content is not None
+    assert looks == [True]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_in_a_forked_child(path: Path) -> None:
+    """The child sees its parent's turn, which is not its own, and the parent still has it."""
+    with onewriter.open(path) as db, db.transaction() as tx:
+        tx.execute("INSERT INTO item (name) VALUES ('three')")
+        seen = forked(lambda: onewriter.status(path, content=False))
+        assert isinstance(seen, FileStatus)
+        assert seen.turn is not None
+        assert (seen.turn.pid, pids(seen.writers)) == (os.getpid(), {os.getpid()})
+        with child(HOLDS, path) as other:
+            waiting(path, other.process.pid)
+            assert onewriter.status(path).turn == replace(seen.turn, for_s=ANY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -14,6 +15,7 @@ import termios
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -25,12 +27,15 @@ from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import start_http_server
+from rich.console import Console
 
 import onewriter
 from onewriter.commands import expositions
 from onewriter.commands.commits import count
 from onewriter.commands.expositions import Exposition, Series, parse, quantile
+from onewriter.commands.screens import _table
 from onewriter.commands.services import short
+from onewriter.commands.shots import Shot
 from onewriter.commands.telling import Refused
 from onewriter.commands.watched import WatchedFile
 from tests.support.children import child
@@ -579,6 +584,19 @@ def test_more_databases_than_there_is_room_for() -> None:
         shown.wait_for("and 6 more")
         shown.press(b"q")
         assert shown.end() == 0
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_labels_are_whole(width: int) -> None:
+    """However long a value is, which is cut instead."""
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    rows = (("commits/s", ("1",)), ("journal mode", ("x" * 300,)))
+    shot = Shot(at=datetime.now(UTC), source="a.db", heads=("",), rows=rows, told={})
+    console.print(_table(shot, width, is_old=False))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert [line.split("  ")[0] for line in lines[:2]] == ["commits/s", "journal mode"]
+    assert lines[1].rstrip().endswith("x…")
 
 
 def test_a_terminal_that_can_do_nothing(path: Path) -> None:

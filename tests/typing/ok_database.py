@@ -14,7 +14,20 @@ from uuid import UUID
 import apsw
 
 import onewriter
-from onewriter import SQL, Config, Database, Migration, ReadTransaction, Result, Row, Transaction, Value
+from onewriter import (
+    SQL,
+    Config,
+    Database,
+    FileContent,
+    FileStatus,
+    Migration,
+    ProcessInfo,
+    ReadTransaction,
+    Result,
+    Row,
+    Transaction,
+    Value,
+)
 
 MIGRATIONS = (
     Migration(
@@ -134,3 +147,12 @@ def in_the_background(db: Database) -> None:
     with db.unsafe_connection(timeout_s=1.0) as connection:
         assert_type(connection, apsw.Connection)
     assert_type(db.vacuum(timeout_s=1.0), None)
+
+
+def from_outside(path: Path) -> None:
+    """What can be seen of a file; what may be missing is said to be."""
+    seen = onewriter.status(path, count_rows=True, migrations=())
+    assert_type(seen, FileStatus)
+    assert_type(seen.content, FileContent | None)
+    assert_type(seen.stranger, ProcessInfo | None)
+    assert_type(seen.waiting, tuple[ProcessInfo, ...])

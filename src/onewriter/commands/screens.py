@@ -147,22 +147,27 @@ def _table(shot: Shot, width: int, *, is_old: bool) -> Group:
     titled = any(shot.heads)
     count = _fitting(shot, width - of_labels - _GAP) if titled else len(shot.heads)
     table = Table(box=None, padding=(0, _GAP, 0, 0), show_header=titled, header_style="bold")
-    table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True, min_width=of_labels)
     for head in shot.heads[:count]:
         table.add_column(
             Text(head),
             justify="right" if titled else "left",
             min_width=_WIDTH if titled else None,
+            max_width=max(_GAP, width - of_labels - 2 * _GAP),  # each column has its gap
             overflow="ellipsis",
             no_wrap=True,
         )
     for label, values in shot.rows:
         table.add_row(
-            Text(label, style=_LABEL_STYLE), *map(Text, values[:count]), style="dim" if is_old else ""
+            Text(label, style=_LABEL_STYLE), *map(_cell, values[:count]), style="dim" if is_old else ""
         )
     more = len(shot.heads) - count
     rest = Text(f"and {more:,} more: make it wider, or see --json", style="dim") if more else Text()
     return Group(table, rest)
+
+
+def _cell(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _fitting(shot: Shot, room: int) -> int:

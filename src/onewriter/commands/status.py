@@ -167,7 +167,7 @@ def _tables(held: FileContent) -> str:
 
 
 def lines_of_users(seen: FileStatus) -> Iterator[tuple[str, str]]:
-    """Yield the part of `lines` that is about processes; nothing where nobody uses the file."""
+    """Yield the part of `lines` that is about processes, each by what it does; nothing where nobody uses the file."""
     if seen.turn_problem is not None:
         yield "turn", f"not seen: {seen.turn_problem}"
     if seen.turn is not None:
@@ -176,17 +176,15 @@ def lines_of_users(seen: FileStatus) -> Iterator[tuple[str, str]]:
     for each in seen.waiting:
         yield "waiting", named(each)
     if seen.stranger is not None:
-        yield "locked by", f"{named(seen.stranger)}, which does not write through onewriter"
+        yield "locked by", f"stranger, {named(seen.stranger)}"
     elif seen.writing is not None and (seen.turn is None or seen.turn.pid != seen.writing.pid):
         yield "writing", named(seen.writing)
-    at_work = {each.pid for each in (seen.turn, seen.writing) if each is not None}
-    for each in seen.readers:
-        if each.pid not in at_work:  # who writes reads too
-            yield "reading", named(each)
-    for each in seen.writers:
-        yield "open", named(each)
-    for each in seen.others:
-        yield "open", f"{named(each)}, not for writing through onewriter"
+    shown = {each.pid for each in (seen.turn, seen.writing, *seen.waiting) if each is not None}
+    for label, processes in (("reading", seen.readers), ("open", seen.writers), ("also open", seen.others)):
+        for each in processes:
+            if each.pid not in shown or each.pid is None:  # who writes reads too, and has it open
+                yield label, named(each)
+        shown |= {each.pid for each in processes}
 
 
 def named(process: ProcessInfo) -> str:
