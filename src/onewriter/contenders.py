@@ -41,13 +41,11 @@ from .turnfile import Unusable
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-
 TURN_S: Final = 0.002
 DISK_S: Final = 0.0001  # a commit that lasts longer waited for the disk
 _SHARES: Final = 16
-_FIRST_S: Final = (
-    0.0005  # between two looks of who is next, since nobody rings for the dead, or for a reservation
-)
+# Between two looks of who is next, since nobody rings for the dead, or for a reservation.
+_FIRST_S: Final = 0.0005
 _OTHERS_S: Final = 0.005
 _LONGEST_S: Final = 0.01
 _ASK_NS: Final = 20_000_000  # silent for so long: is it alive?
@@ -341,16 +339,15 @@ def beside_own(key: tuple[int, int], look: Callable[[Roll | None, frozenset[int]
     """
     if is_mine(_lock):
         raise Unusable("it is being opened or closed this moment")
-    return holding(_lock, _beside_own, key, look)
+    return holding(_lock, lambda: look(*_own(key)))
 
 
-def _beside_own(key: tuple[int, int], look: Callable[[Roll | None, frozenset[int], int | None], T]) -> T:
+def _own(key: tuple[int, int]) -> tuple[Roll | None, frozenset[int], int | None]:
     shared = _pages.get(key)
     if shared is None or shared.page.is_closing:
-        return look(None, frozenset(), None)
-    owner = shared.owner.get(0)
-    has_it = [place for place, each in shared.places.items() if each is owner]
-    return look(shared.page, frozenset(shared.places), has_it[0] if has_it else None)
+        return None, frozenset(), None
+    has_it = (place for place, each in shared.places.items() if each is shared.owner.get(0))
+    return shared.page, frozenset(shared.places), next(has_it, None)
 
 
 def _is_strange(error: Exception) -> bool:
