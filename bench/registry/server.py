@@ -1,0 +1,155 @@
+"""The registry on gunicorn's threaded workers.
+
+W1  The folder is opened, migrated and closed before there are workers, so that a mistake is told before; each worker
+    opens it for itself after the fork, and closes it when its last request has ended.
+W2  SIGTERM and Ctrl-C end all alike: no new connections, what is at work is finished, status 0.
+W3  A client that stalls is given up, in its headers as in its body: the sockets have time-outs of the system's own.
+W4  A request that is no HTTP is answered in the protocol's form as well.
+"""
+
+# gunicorn has no types.
+# mypy: disable-error-code="import-untyped, misc, no-any-unimported"
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUntypedBaseClass=false
+
+from __future__ import annotations
+
+import signal
+import socket
+import struct
+import sys
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, Final
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.http import errors as refusals
+from gunicorn.workers.gthread import ThreadWorker
+
+from bench.registry.app import App
+from bench.registry.errors import as_body
+from bench.registry.settings import Settings
+from bench.registry.store import Store
+
+_BACKLOG: Final = 2048
+_STATUS: Final = {
+    refusals.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    refusals.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    refusals.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+}
+
+
+class Worker(ThreadWorker):
+    """A worker that treats Ctrl-C as SIGTERM (W2), and speaks JSON to who speaks no HTTP (W4)."""
+
+    def init_signals(self) -> None:
+        """See gunicorn; a terminal sends Ctrl-C to the workers too."""
+        super().init_signals()
+        signal.signal(signal.SIGINT, self.handle_exit)
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:  # noqa: ANN401
+        """Answer what could not be read as a request."""
+        own = refusals.InvalidResponseHeader  # pyright: ignore[reportAttributeAccessIssue] - it knows an older one
+        if isinstance(exc, own) or not isinstance(exc, refusals.ParseException):
+            super().handle_error(req, client, addr, exc)
+            return
+        status = next((_STATUS[kind] for kind in _STATUS if isinstance(exc, kind)), HTTPStatus.BAD_REQUEST)
+        body = as_body("UNSUPPORTED", f"this is no request: {str(exc)[:200]}")
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        with suppress(OSError):
+            client.sendall(head.encode() + body)
+
+
+class _Arbiter(Arbiter):
+    def handle_int(self) -> None:
+        """Ctrl-C, as SIGTERM (W2)."""
+        self.handle_term()
+
+
+class Server(BaseApplication):
+    """Listens when it is made; `run` serves until it is told to end."""
+
+    def __init__(self, settings: Settings, port: int) -> None:
+        """Bind *port* of the loopback address, 0 for a free one, and look whether the folder can be served (W1).
+
+        Raises:
+            OSError: the port is taken, or the folder cannot be used.
+            onewriter.Error: the database cannot be opened.
+        """
+        self._settings = settings
+        self._app: App | None = None
+        settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.socket = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
+        self.port: int = self.socket.getsockname()[1]
+        try:
+            _limit_waits(self.socket, settings.stall_s)
+            Store(settings).close()
+        except BaseException:
+            self.socket.close()
+            raise
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set gunicorn's settings."""
+        chosen = {
+            "bind": f"fd://{self.socket.fileno()}",
+            "worker_class": Worker,
+            "workers": self._settings.processes,
+            "threads": self._settings.threads,
+            "worker_connections": self._settings.threads + 1000,
+            "keepalive": self._settings.keepalive_s,
+            "graceful_timeout": int(self._settings.grace_s),
+            "timeout": 120,  # of a worker whose main thread, which only accepts, does not show that it lives
+            "errorlog": "-",
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "when_ready": self._say_ready,
+            "worker_exit": self._close,
+        }
+        for name, value in chosen.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> App:
+        """Open the registry; called in each worker, after the fork (W1)."""
+        self._app = App(self._settings)
+        return self._app
+
+    def run(self) -> None:
+        """Serve; ends by `SystemExit`."""
+        _Arbiter(self).run()
+
+    def _close(self, _arbiter: object, _worker: object) -> None:
+        if self._app is not None:
+            self._app.close()
+
+    def _say_ready(self, _arbiter: object) -> None:
+        settings = self._settings
+        workers = (
+            f"{settings.processes} process{'es' * (settings.processes > 1)} of {settings.threads} threads"
+        )
+        print(
+            f"http://127.0.0.1:{self.port}/ blobs: {settings.place}, {workers}, in {settings.root}",
+            flush=True,
+        )
+
+
+def _limit_waits(listener: socket.socket, stall_s: float) -> None:
+    """Have every connection that *listener* accepts give up a read or a write that waits too long (W3).
+
+    gunicorn sets its sockets to wait without end, so the time-out is the system's: socket(7), SO_RCVTIMEO; accepted
+    sockets inherit it. A read that runs into it is a BlockingIOError.
+    """
+    seconds = int(stall_s)
+    value = struct.pack("ll", seconds, int((stall_s - seconds) * 1e6))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        listener.setsockopt(socket.SOL_SOCKET, option, value)
+
+
+def serve(settings: Settings, port: int) -> None:
+    """Serve until told to end; ends by `SystemExit`. Raises as `Server`."""
+    sys.argv = [sys.argv[0]]  # gunicorn looks there for what to start again
+    Server(settings, port).run()
