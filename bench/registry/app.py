@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
@@ -51,11 +52,18 @@ class App:
 
     def _answer(self, environ: Environ) -> Response:
         try:
-            return routes.answer(self.store, Request(environ))
+            request = Request(environ)
         except RegistryError as error:
             return _as_response(error)
+        try:
+            return routes.answer(self.store, request)
+        except RegistryError as error:
+            told = error
         except Exception as error:  # noqa: BLE001 - A1
-            return _as_response(_translated(error))
+            told = _translated(error)
+        with suppress(RegistryError):  # a length that is none
+            request.drain(self.store.settings.drain_bytes_max)
+        return _as_response(told)
 
 
 def _translated(error: Exception) -> RegistryError:

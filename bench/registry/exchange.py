@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qs
@@ -125,6 +126,19 @@ class Request:
         except BodyCut as cut:
             raise cut.error from cut
         return b"".join(parts)
+
+    def drain(self, most: int) -> None:
+        """Read what is left of the body, up to *most* bytes, and forget it.
+
+        For an answer that is an error: a client that sends all before it listens would else find its connection
+        broken, and never hear the answer.
+        """
+        if (self.length or 0) > most:
+            return
+        body: Input = self._environ["wsgi.input"]
+        with suppress(BodyCut):
+            while most > 0 and (piece := _read(body, 64 * 1024)):
+                most -= len(piece)
 
 
 def _read(body: Input, size: int) -> bytes:

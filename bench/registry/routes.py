@@ -25,7 +25,7 @@ def _base(_store: Store, _request: Request) -> Response:
 
 # A name has slashes, so it is what lies between "/v2/" and the last of these words.
 _ROUTES: Final[tuple[tuple[re.Pattern[str], Mapping[str, Handler]], ...]] = tuple(
-    (re.compile(pattern), methods)
+    (re.compile(pattern, re.DOTALL), methods)
     for pattern, methods in (
         ("/v2/?", {"GET": _base, "HEAD": _base}),
         ("/v2/_catalog", {"GET": listings.catalog}),

@@ -4,6 +4,7 @@ W1  The folder is opened, migrated and closed before there are workers, so that 
     opens it for itself after the fork, and closes it when its last request has ended.
 W2  SIGTERM and Ctrl-C end all alike: no new connections, what is at work is finished, status 0.
 W3  A client that stalls is given up, in its headers as in its body: the sockets have time-outs of the system's own.
+    Nor does the thread that accepts wait for one that is to be closed, which gunicorn's own way of closing does.
 W4  A request that is no HTTP is answered in the protocol's form as well.
 """
 
@@ -18,6 +19,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
@@ -33,6 +35,7 @@ from bench.registry.settings import Settings
 from bench.registry.store import Store
 
 _BACKLOG: Final = 2048
+_LINGER_S: Final = 1.0
 _STATUS: Final = {
     refusals.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
     refusals.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -47,6 +50,13 @@ class Worker(ThreadWorker):
         """See gunicorn; a terminal sends Ctrl-C to the workers too."""
         super().init_signals()
         signal.signal(signal.SIGINT, self.handle_exit)
+
+    def handle(self, conn: Any) -> Any:  # noqa: ANN401
+        """Serve one request; where its connection is to be closed, wait here for the client to take the answer (W3)."""
+        kept = super().handle(conn)
+        if kept is False:
+            _linger(conn.sock)
+        return kept
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:  # noqa: ANN401
         """Answer what could not be read as a request."""
@@ -147,6 +157,19 @@ def _limit_waits(listener: socket.socket, stall_s: float) -> None:
     value = struct.pack("ll", seconds, int((stall_s - seconds) * 1e6))
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
         listener.setsockopt(socket.SOL_SOCKET, option, value)
+
+
+def _linger(sock: socket.socket) -> None:
+    """Let the client read what it was sent, and go, before its socket is closed (RFC 9112, section 9.6)."""
+    deadline = time.monotonic() + _LINGER_S
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+        while (left := deadline - time.monotonic()) > 0:
+            sock.settimeout(left)
+            if not sock.recv(65536):
+                break
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RD)  # so that gunicorn's own lingering finds the end at once
 
 
 def serve(settings: Settings, port: int) -> None:

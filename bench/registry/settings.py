@@ -22,6 +22,7 @@ class Settings:
             request keeps in memory.
         blob_bytes_max: of one blob.
         manifest_bytes_max: of one manifest.
+        drain_bytes_max: how much of a refused body is taken in, and forgotten, so that its client hears why.
         page_max: entries of one page of a list.
         stall_s: a client that neither sends nor takes anything for so long is given up.
         grace_s: how long a request that is at work may take once the server is told to end.
@@ -39,6 +40,7 @@ class Settings:
     piece_bytes: int = 1024 * 1024
     blob_bytes_max: int = 64 * 1024**3
     manifest_bytes_max: int = 4 * 1024 * 1024
+    drain_bytes_max: int = 64 * 1024 * 1024
     page_max: int = 1_000
     stall_s: float = 60.0
     grace_s: float = 30.0

@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 from typing import IO, Final
 
-from bench.registry.settings import PlaceName
-
 _START_S: Final = 30.0
 _END_S: Final = 60.0
 _ROOT: Final = Path(__file__).parents[3]
@@ -25,9 +23,9 @@ class NotServing(Exception):
 class Fleet:
     """One master and its workers."""
 
-    def __init__(self, root: Path, place: PlaceName, processes: int, threads: int, log: Path) -> None:
-        """Start nothing yet; what the server logs is appended to *log*."""
-        self._options = ["--root", root, "--blobs", place, "--processes", processes, "--threads", threads]
+    def __init__(self, root: Path, log: Path, *options: object) -> None:
+        """Start nothing yet; what the server logs is appended to *log*, *options* are those of its command."""
+        self._options = ("--root", root, *options)
         self._log = log
         self._process: subprocess.Popen[str] | None = None
         self.port = 0

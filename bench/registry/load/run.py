@@ -63,7 +63,8 @@ def run(load: Load, progress: Callable[[str, float], object]) -> Run:
     ledger = Ledger()
     done = Run(load, ledger)
     root = load.folder / "registry"
-    fleet = Fleet(root, load.place, load.processes, load.threads, load.folder / "server.log")
+    options = ("--blobs", load.place, "--processes", load.processes, "--threads", load.threads)
+    fleet = Fleet(root, load.folder / "server.log", *options)
     fleet.start()
     try:
         _push(load, fleet, done, progress)

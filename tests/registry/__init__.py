@@ -1,0 +1,1 @@
+"""The container registry of bench/registry: a real server process, over real HTTP."""

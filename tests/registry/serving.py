@@ -1,0 +1,117 @@
+"""A registry that is being served, and the shortest way to ask it something."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from bench.registry.documents import IMAGE
+from bench.registry.load.client import Answer
+from bench.registry.load.fleet import Fleet
+
+LIMIT_S = 30.0
+_numbers = count()
+
+
+class Served(Fleet):
+    """A server of a test's own; asked by a connection each."""
+
+    def __init__(self, folder: Path, *options: object) -> None:
+        """Serve ``registry`` in *folder*, from `start` on."""
+        super().__init__(folder / "registry", folder / "server.log", *options)
+        self.root = folder / "registry"
+        self.log = folder / "server.log"
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Ask once, and return the whole answer; an iterable body has no length."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
+        try:
+            is_stream = body is not None and not isinstance(body, bytes)
+            connection.request(method, target, body, dict(headers or {}), encode_chunked=is_stream)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def raw(self, *parts: bytes, until_close: bool = True) -> bytes:
+        """Send bytes as they are, and return what comes back until the server closes, or for the first time."""
+        with self.connect(*parts) as sock:
+            told = b""
+            while piece := sock.recv(65536):
+                told += piece
+                if not until_close:
+                    break
+            return told
+
+    def connect(self, *parts: bytes) -> socket.socket:
+        """Connect, and send bytes as they are."""
+        sock = socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT_S)
+        for part in parts:
+            sock.sendall(part)
+        return sock
+
+    def push(self, name: str, content: bytes) -> str:
+        """Push a blob at once, and return its digest."""
+        digest = digest_of(content)
+        answer = self.ask("POST", f"/v2/{name}/blobs/uploads/?digest={digest}", content)
+        assert answer.status == 201, answer
+        return digest
+
+    def begin(self, name: str) -> str:
+        """Begin an upload, and return where it is."""
+        answer = self.ask("POST", f"/v2/{name}/blobs/uploads/")
+        assert answer.status == 202, answer
+        return answer.header("Location")
+
+    def tag(self, name: str, tag: str, manifest: bytes, media_type: str = IMAGE) -> Answer:
+        """Push a manifest."""
+        return self.ask("PUT", f"/v2/{name}/manifests/{tag}", manifest, {"Content-Type": media_type})
+
+    def files(self) -> list[str]:
+        """Return the names of all files of uploads and blobs."""
+        return sorted(path.name for path in self.root.glob("*/**/*") if path.is_file())
+
+
+def digest_of(content: bytes, algorithm: str = "sha256") -> str:
+    """Return the digest of *content*."""
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+
+
+def new_name() -> str:
+    """Return the name of a repository that no other test uses."""
+    return f"test/n{os.getpid()}-{next(_numbers)}"
+
+
+def codes(answer: Answer) -> list[str]:
+    """Return the codes of an error, which must be in the protocol's form."""
+    assert answer.header("Content-Type") == "application/json", answer
+    said: Any = json.loads(answer.body)
+    assert list(said) == ["errors"]
+    assert all(each["code"] and each["message"] for each in said["errors"])
+    return [each["code"] for each in said["errors"]]
+
+
+def image(config: str, *layers: str, **more: object) -> bytes:
+    """Return a manifest of these blobs, which all have the digests given and a size of no matter."""
+    layer = "application/vnd.oci.image.layer.v1.tar"
+    said = {
+        "schemaVersion": 2,
+        "mediaType": IMAGE,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+        "layers": [{"mediaType": layer, "digest": each, "size": 2} for each in layers],
+        **more,
+    }
+    return json.dumps(said).encode()
