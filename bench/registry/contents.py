@@ -249,7 +249,7 @@ def give_up(db: Database, repository: str, digest: Digest) -> Content | None:
         )
         assert content is not None, "a blob has a content: a foreign key says so"
         tx.execute("DELETE FROM blob WHERE id = ?", (blob,))
-        _discard(tx, content, "sealed")
+        _discard(tx, content, "sealed", pulled_till=time.time())
         return content
 
     return db.write(work)
@@ -266,13 +266,16 @@ def _link(tx: Transaction, repository: str, blob: int) -> None:
     tx.execute(sql, (repository_id(tx, repository), blob))
 
 
-def _discard(tx: Transaction, content: Content, state: str) -> bool:
-    """Take *content* away: its file is deleted after the commit, its chunks are purged later."""
+def _discard(tx: Transaction, content: Content, state: str, *, pulled_till: float = 0.0) -> bool:
+    """Take *content* away: its file is deleted after the commit, its chunks are purged later.
+
+    *pulled_till*: seconds since 1970, up to when somebody may have begun to pull it.
+    """
     if content.place_name == "disk":
         sql = "DELETE FROM content WHERE id = ? AND state = ?"
         return tx.execute(sql, (content.id, state)).changes == 1
     sql = "UPDATE content SET state = 'dropped', touched_at = ? WHERE id = ? AND state = ?"
-    return tx.execute(sql, (time.time(), content.id, state)).changes == 1
+    return tx.execute(sql, (pulled_till, content.id, state)).changes == 1
 
 
 # --- chunks in the database

@@ -57,8 +57,12 @@ class OnDisk:
                 raise Moved(end)
             if now > offset:
                 os.ftruncate(file, offset)  # D4
-            _write_all(file, body, offset)
-            os.fsync(file)
+            try:
+                _write_all(file, body, offset)
+                os.fsync(file)
+            except OSError:
+                os.ftruncate(file, offset)  # a full disk is no fuller for it
+                raise
             contents.grow(self._db, upload, offset, len(body))  # D2
 
     def read_upload(self, upload: Content, digest: Digest) -> Iterator[bytes]:

@@ -8,6 +8,9 @@ U3  The turn to write is never held while a client is waited for: bytes are take
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import onewriter
 from bench.registry import contents, ranges
 from bench.registry.contents import Content, Moved
 from bench.registry.errors import (
@@ -36,8 +39,8 @@ def begin(store: Store, request: Request, name: str) -> Response:
     try:
         _take(store, request, upload)
         return _finish(store, name, upload, digest)
-    except RegistryError:
-        _cancel(store, upload)  # nobody has heard of it
+    except Exception:
+        _forget(store, upload)
         raise
 
 
@@ -154,6 +157,14 @@ def _cancel(store: Store, upload: Content) -> None:
     except RegistryError:
         return  # it is no more
     store.place_of(upload).discard(upload, None)
+
+
+def _forget(store: Store, upload: Content) -> None:
+    """Take away an upload that no client has heard of; bytes first, since the disk may be full."""
+    with suppress(OSError):
+        store.place_of(upload).discard(upload, None)
+    with suppress(RegistryError, onewriter.Error):  # the sweeper finds it some day
+        contents.drop(store.db, upload)
 
 
 def _created(name: str, digest: str) -> Response:

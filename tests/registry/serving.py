@@ -27,7 +27,6 @@ class Served(Fleet):
         """Serve ``registry`` in *folder*, from `start` on."""
         super().__init__(folder / "registry", folder / "server.log", *options)
         self.root = folder / "registry"
-        self.log = folder / "server.log"
 
     def ask(
         self,

@@ -26,9 +26,15 @@ class Fleet:
     def __init__(self, root: Path, log: Path, *options: object) -> None:
         """Start nothing yet; what the server logs is appended to *log*, *options* are those of its command."""
         self._options = ("--root", root, *options)
-        self._log = log
+        self.log = log
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
+
+    @property
+    def pid(self) -> int:
+        """The master's, which is that of the process group."""
+        assert self._process is not None, "it was started"
+        return self._process.pid
 
     def start(self) -> float:
         """Start it, on the port that it had before; return how many seconds it took until it listened.
@@ -39,7 +45,7 @@ class Fleet:
         command = [sys.executable, "-m", "bench.registry", *map(str, self._options), "--port", str(self.port)]
         path = os.pathsep.join([str(_ROOT / "src"), str(_ROOT)])
         began = time.monotonic()
-        with self._log.open("a") as log:
+        with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -52,7 +58,7 @@ class Fleet:
         line = _line(self._process.stdout)
         if not line.startswith("http://127.0.0.1:"):
             self.kill()
-            msg = f"the server did not start: {self._log.read_text()[-500:] or line}"
+            msg = f"the server did not start: {self.log.read_text()[-500:] or line}"
             raise NotServing(msg)
         self.port = int(line.split("/")[2].rpartition(":")[2])
         return time.monotonic() - began
@@ -86,7 +92,7 @@ class Fleet:
 
     def tracebacks(self) -> int:
         """Return how many there are in the log."""
-        return self._log.read_text().count("Traceback") if self._log.exists() else 0
+        return self.log.read_text().count("Traceback") if self.log.exists() else 0
 
 
 def _line(stream: IO[str] | None) -> str:
