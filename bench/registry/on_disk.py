@@ -5,7 +5,8 @@ D1  A token is of one content, for ever: no two requests ever mean different byt
 D2  A file is written, synced, renamed, and its folders synced, before a row says that its bytes are there.
 D3  An upload's file is written under its own lock (flock(2)), by who has seen under it that the file still has its
     name: so nobody writes to what has become a blob.
-D4  What a killed request has left behind the durable end is cut off by the next that appends.
+D4  What a killed request has left behind the durable end is never read: the next piece goes over it, and before it
+    could become part of a blob it is cut off.
 D5  Files have mode 0600 and folders 0700 from the first moment.
 """
 
@@ -48,15 +49,12 @@ class OnDisk:
     def append(self, upload: Content, offset: int, body: bytes) -> None:
         """See `Place`."""
         with self._locked(upload, is_new=offset == 0) as file:
-            now = os.fstat(file).st_size
-            if now < offset:
+            if os.fstat(file).st_size < offset:
                 raise upload_unknown()  # not what the row says: lost, by a disk or by a hand
             # Before a byte is written: what is below the durable end is somebody's.
             end = contents.look_again(self._db, upload).size
             if end != offset:
                 raise Moved(end)
-            if now > offset:
-                os.ftruncate(file, offset)  # D4
             try:
                 _write_all(file, body, offset)
                 os.fsync(file)
@@ -79,7 +77,7 @@ class OnDisk:
         growing, sealed = self._uploads / upload.token, self._sealed(upload, digest)
         with self._locked(upload, is_new=upload.size == 0, other=sealed) as file:
             if _names(growing, file):
-                os.ftruncate(file, upload.size)  # D4: what is behind was not verified
+                os.ftruncate(file, upload.size)  # D4
                 os.fsync(file)
                 self._make_folders(sealed.parent)
                 growing.rename(sealed)

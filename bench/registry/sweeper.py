@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 import onewriter
@@ -20,17 +21,21 @@ _MANY: Final = 100
 _log = logging.getLogger("registry.sweeper")
 
 
-def sweep(store: Store) -> int:
-    """Take away what is left over; return how many uploads, and files, that were."""
-    now, gone = time.time(), 0
+def sweep(store: Store, ended: Callable[[], bool] = lambda: False) -> None:
+    """Drop abandoned uploads, and purge chunks that were dropped; stops in the middle once it is *ended*."""
+    now = time.time()
     before = now - store.settings.abandoned_s
-    while uploads := contents.abandoned(store.db, before, _MANY):
+    while not ended() and (uploads := contents.abandoned(store.db, before, _MANY)):
         for upload in uploads:
             if contents.drop_abandoned(store.db, upload, before):
                 store.place_of(upload).discard(upload, None)
-                gone += 1
-    while contents.purge(store.db, now - store.settings.dropped_s):
+    while not ended() and contents.purge(store.db, now - store.settings.dropped_s):
         pass
+
+
+def sweep_files(store: Store) -> int:
+    """Delete the files that belong to nobody; return how many. They come of kills, so a start is the time for it."""
+    gone = 0
     for file in store.disk.nobodys():
         file.unlink(missing_ok=True)
         gone += 1
@@ -53,9 +58,13 @@ class Sweeper:
         self._thread.join()
 
     def _run(self) -> None:
+        is_first = True
         while True:
             try:
-                sweep(self._store)
+                sweep(self._store, self._ended.is_set)
+                if is_first:
+                    sweep_files(self._store)
+                    is_first = False
             except (onewriter.Error, OSError) as error:  # S2
                 _log.warning("could not sweep: %s", error)
             if self._ended.wait(self._store.settings.sweep_s):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.registry.serving import Served, codes, digest_of
+from tests.registry.serving import LIMIT_S, Served, codes, digest_of
 
 NAMES = (
     "..",
@@ -149,6 +150,22 @@ def test_lengths_that_differ(registry: Served, name: str) -> None:
     assert registry.ask("GET", target).header("Range") == "0-0"
     for said in ("5", "-5", "0-", "3-1", "0-99999999999999999999", "0-9/10", "a-b", "0 - 9"):
         assert registry.ask("PATCH", target, b"12345", {"Content-Range": said}).status == 416
+
+
+def test_a_refused_body(registry: Served, name: str) -> None:
+    """A client that sends all before it listens hears why it was refused, and keeps its connection."""
+    location = registry.begin(name)
+    connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=LIMIT_S)
+    try:
+        connection.connect()
+        sock = connection.sock
+        for _ in range(2):
+            connection.request("PATCH", location, b"x" * 5_000_000, {"Content-Range": "7-5000006"})
+            response = connection.getresponse()
+            assert (response.status, response.read() != b"") == (416, True)
+            assert connection.sock is sock
+    finally:
+        connection.close()
 
 
 def test_queries(registry: Served, name: str) -> None:

@@ -10,11 +10,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from bench.registry import contents
+from bench.registry.grammar import Digest
+from bench.registry.settings import Settings
+from bench.registry.store import Store, database_of
 from tests.house import ROOT
 from tests.registry.serving import LIMIT_S, Served, codes, digest_of, image
 from tests.support.places import small_disk
@@ -109,8 +114,13 @@ def test_told_to_end(serve: Callable[..., Served], number: signal.Signals) -> No
     assert told.startswith(b"HTTP/1.1 201 "), told
     registry.end()
     assert registry.tracebacks() == 0, registry.log.read_text()
-    registry.start()
-    assert registry.ask("GET", f"/v2/{NAME}/blobs/{digest_of(content)}").body == content
+    assert not database_of(registry.root).with_name("registry.db-wal").exists()  # it was closed by the last
+    store = Store(Settings(root=registry.root))
+    try:
+        digest = Digest.parse(digest_of(content))
+        assert contents.find(store.db, NAME, digest).size == len(content)
+    finally:
+        store.close()
 
 
 def _listens(registry: Served) -> bool:
@@ -128,28 +138,25 @@ def test_mistakes(serve: Callable[..., Served], tmp_path: Path) -> None:
     file.write_text("text")
     database.mkdir()
     (database / "registry.db").write_text("this is no database, and long enough to be read as one" * 100)
-    for arguments, words in (
+    wrong: list[tuple[list[object], str]] = [
         (
-            ("--root", tmp_path / "x", "--port", registry.port),
+            ["--root", tmp_path / "x", "--port", registry.port],
             f"port {registry.port}: Address already in use",
         ),
-        (("--root", file, "--port", 0), f"folder {file}: "),
-        (("--root", file / "below", "--port", 0), f"folder {file / 'below'}: "),
-        (("--root", database, "--port", 0), f"{database}"),
-        (("--root", "/proc/nothing", "--port", 0), "/proc/nothing"),
-    ):
-        done = _command(*arguments)
+        (["--root", file, "--port", 0], f"folder {file}: "),
+        (["--root", file / "below", "--port", 0], f"folder {file / 'below'}: "),
+        (["--root", database, "--port", 0], f"{database}"),
+        (["--root", "/proc/nothing", "--port", 0], "/proc/nothing"),
+    ]
+    usage: list[list[object]] = [["--port", 1], ["--root", tmp_path, "--port", "x"], ["--nonsense"]]
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda arguments: _command(*arguments), [each for each, _ in wrong] + usage))
+    for done, (_, words) in zip(told, wrong, strict=False):
         assert (done.returncode, done.stdout) == (2, ""), done
         assert len(done.stderr.splitlines()) == 1, done.stderr
         assert done.stderr.startswith("registry: cannot serve ")
         assert words in done.stderr
-    for arguments in (
-        ("--root", tmp_path),
-        ("--port", 1),
-        ("--root", tmp_path, "--port", "x"),
-        ("--nonsense",),
-    ):
-        done = _command(*arguments)
+    for done in told[len(wrong) :]:
         assert (done.returncode, done.stdout) == (2, "")
         assert "Traceback" not in done.stderr
     assert registry.ask("GET", "/v2/").status == 200
@@ -192,7 +199,7 @@ def test_what_was_abandoned(serve: Callable[..., Served]) -> None:
     assert registry.ask("PATCH", location, b"some").status == 202
     digest = registry.push(NAME, b"a blob")
     registry.end()
-    again = serve("--abandoned", 0)
+    again = serve("--abandoned", 0.001)
     wait_until(lambda: again.ask("GET", location).status == 404, "it is dropped")
     assert again.ask("GET", f"/v2/{NAME}/blobs/{digest}").status == 200
     wait_until(lambda: not list((again.root / "uploads").iterdir()), "its file is gone")
