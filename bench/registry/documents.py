@@ -78,8 +78,9 @@ def _media_type(fields: Fields, content_type: str | None) -> str:
         raise manifest_invalid(f"the manifest says that it is {own}, its Content-Type {said}")
     if own is None and said is None:
         raise manifest_invalid("neither Content-Type nor mediaType says what the manifest is")
-    # The parameters, too, are given back as they came.
-    return content_type.strip() if content_type and content_type.isprintable() and said else str(own)
+    if content_type is None or said is None:
+        return str(own)
+    return content_type.strip() if content_type.isprintable() else said  # its parameters, too, are given back
 
 
 def _type(value: object, field: str) -> str | None:

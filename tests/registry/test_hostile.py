@@ -72,6 +72,7 @@ def test_digests(registry: Served, name: str, bad: str) -> None:
     [
         b"Content-Length: -1",
         b"Content-Length: 1e3",
+        b"Content-Length: " + b"9" * 5000,
         b"Content-Length: 5\r\nContent-Length: 6",
         b"Content-Length: 5\r\nTransfer-Encoding: chunked",
         b"Transfer-Encoding: gzip",

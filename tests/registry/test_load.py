@@ -47,8 +47,8 @@ def _load(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def _seconds(request: pytest.FixtureRequest) -> float:
-    soak: float = request.config.getoption("--soak")
-    return soak / 2
+    soak: float | None = request.config.getoption("--soak")
+    return (soak or 4.0) / 2
 
 
 @pytest.mark.parametrize("blobs, processes", [("disk", 2), ("database", 1)])

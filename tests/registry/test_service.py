@@ -42,6 +42,10 @@ def _command(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _command_of(arguments: list[object]) -> subprocess.CompletedProcess[str]:
+    return _command(*arguments)
+
+
 @pytest.mark.parametrize("place, processes", [("disk", 1), ("database", 2)])
 def test_killed_in_the_middle_of_an_upload(
     serve: Callable[..., Served], place: str, processes: int, seed: int
@@ -150,7 +154,7 @@ def test_mistakes(serve: Callable[..., Served], tmp_path: Path) -> None:
     ]
     usage: list[list[object]] = [["--port", 1], ["--root", tmp_path, "--port", "x"], ["--nonsense"]]
     with ThreadPoolExecutor(4) as pool:
-        told = list(pool.map(lambda arguments: _command(*arguments), [each for each, _ in wrong] + usage))
+        told = list(pool.map(_command_of, [each for each, _ in wrong] + usage))
     for done, (_, words) in zip(told, wrong, strict=False):
         assert (done.returncode, done.stdout) == (2, ""), done
         assert len(done.stderr.splitlines()) == 1, done.stderr
