@@ -30,19 +30,14 @@ class Content:
     Attributes:
         id: of the row.
         token: what its files are named by; the client's name for an upload.
-        place: ``disk`` or ``database``.
+        place: where they are kept.
         size: what of it is durable.
     """
 
     id: int
     token: str
-    place: str
+    place: PlaceName
     size: int
-
-    @property
-    def place_name(self) -> PlaceName:
-        """Its place, as the type that the table's CHECK makes it."""
-        return "disk" if self.place == "disk" else "database"
 
 
 class Part(NamedTuple):
@@ -271,7 +266,7 @@ def _discard(tx: Transaction, content: Content, state: str, *, pulled_till: floa
 
     *pulled_till*: seconds since 1970, up to when somebody may have begun to pull it.
     """
-    if content.place_name == "disk":
+    if content.place == "disk":
         sql = "DELETE FROM content WHERE id = ? AND state = ?"
         return tx.execute(sql, (content.id, state)).changes == 1
     sql = "UPDATE content SET state = 'dropped', touched_at = ? WHERE id = ? AND state = ?"

@@ -42,6 +42,9 @@ class OnDisk:
         self._db = db
         self._uploads = root / "uploads"
         self._blobs = root / "blobs"
+        self._durable: set[Path] = (
+            set()
+        )  # folders whose names this process has synced; threads only add to it
         for folder in (self._uploads, self._blobs):
             folder.mkdir(mode=0o700, exist_ok=True)
         _sync_folder(root)
@@ -76,6 +79,9 @@ class OnDisk:
         """See `Place`."""
         growing, sealed = self._uploads / upload.token, self._sealed(upload, digest)
         with self._locked(upload, is_new=upload.size == 0, other=sealed) as file:
+            end = contents.look_again(self._db, upload).size
+            if end != upload.size:
+                raise Moved(end)  # what was not verified is somebody's, too
             if _names(growing, file):
                 os.ftruncate(file, upload.size)  # D4
                 os.fsync(file)
@@ -115,11 +121,12 @@ class OnDisk:
         return self._blobs / digest.algorithm / digest.hex[:2] / f"{digest.hex}-{content.token}"
 
     def _make_folders(self, folder: Path) -> None:
-        """Make ``blobs/<algorithm>/<two digits>``, durably."""
+        """Make ``blobs/<algorithm>/<two digits>``, durably: one that is there may have been made this moment."""
         for each in (folder.parent, folder):
-            if not each.is_dir():
+            if each not in self._durable:
                 each.mkdir(mode=0o700, exist_ok=True)
                 _sync_folder(each.parent)
+                self._durable.add(each)
 
     @contextmanager
     def _locked(self, upload: Content, *, is_new: bool, other: Path | None = None) -> Generator[int]:

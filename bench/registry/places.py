@@ -12,7 +12,6 @@ from typing import Protocol
 
 from bench.registry import contents
 from bench.registry.contents import Content
-from bench.registry.errors import upload_unknown
 from bench.registry.grammar import Digest
 from bench.registry.ranges import Span
 from onewriter import Database
@@ -35,7 +34,12 @@ class Place(Protocol):
         ...
 
     def read_upload(self, upload: Content, digest: Digest) -> Iterator[bytes]:
-        """Yield what is durable of *upload*, which is to become the blob *digest*."""
+        """Yield what is durable of *upload*, which is to become the blob *digest*.
+
+        Raises:
+            Vanished: not all of it is there any more.
+            RegistryError: nothing is.
+        """
         ...
 
     def seal(self, repository: str, upload: Content, digest: Digest) -> None:
@@ -71,10 +75,7 @@ class InDatabase:
 
     def read_upload(self, upload: Content, digest: Digest) -> Iterator[bytes]:
         """See `Place`."""
-        try:
-            yield from self._parts(upload, Span(0, upload.size))
-        except Vanished:
-            raise upload_unknown() from None
+        return self._parts(upload, Span(0, upload.size))
 
     def seal(self, repository: str, upload: Content, digest: Digest) -> None:
         """See `Place`."""

@@ -22,6 +22,7 @@ from bench.registry.errors import (
 )
 from bench.registry.exchange import BodyCut, Request, Response
 from bench.registry.grammar import Digest, is_name, is_token
+from bench.registry.places import Vanished
 from bench.registry.store import Store
 
 
@@ -138,8 +139,11 @@ def _take(store: Store, request: Request, upload: Content) -> None:
 def _finish(store: Store, name: str, upload: Content, digest: Digest) -> Response:
     whole = contents.look_again(store.db, upload)
     place, hasher = store.place_of(upload), digest.hasher()
-    for piece in place.read_upload(whole, digest):
-        hasher.update(piece)
+    try:
+        for piece in place.read_upload(whole, digest):
+            hasher.update(piece)
+    except Vanished:  # it was cancelled, and swept, or the disk has lost it
+        raise upload_unknown() from None
     if hasher.hexdigest() != digest.hex:  # U2
         _cancel(store, whole)
         raise digest_invalid(f"the {whole.size} bytes that were sent do not have the digest {digest}")

@@ -103,6 +103,9 @@ def test_it_grows_while_it_is_verified(store: Store) -> None:
     with pytest.raises(Moved):
         place.seal(NAME, verified, DIGEST)
     assert code(lambda: contents.find(store.db, NAME, DIGEST)) == "BLOB_UNKNOWN"
+    now = contents.look_again(store.db, verified)
+    assert b"".join(place.read_upload(now, DIGEST)) == BODY + b"more"
+    place.append(now, now.size, b"!")
 
 
 def test_it_is_finished_twice(store: Store) -> None:
