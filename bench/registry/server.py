@@ -18,7 +18,6 @@ from __future__ import annotations
 import signal
 import socket
 import struct
-import sys
 import time
 from contextlib import suppress
 from http import HTTPStatus
@@ -92,10 +91,10 @@ class Server(BaseApplication):
         """
         self._settings = settings
         self._app: App | None = None
-        settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.socket = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
         self.port: int = self.socket.getsockname()[1]
         try:
+            settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             _limit_waits(self.socket, settings.stall_s)
             Store(settings).close()
         except BaseException:
@@ -174,5 +173,4 @@ def _linger(sock: socket.socket) -> None:
 
 def serve(settings: Settings, port: int) -> None:
     """Serve until told to end; ends by `SystemExit`. Raises as `Server`."""
-    sys.argv = [sys.argv[0]]  # gunicorn looks there for what to start again
     Server(settings, port).run()

@@ -58,6 +58,7 @@ def test_killed_in_the_middle_of_an_upload(
     head = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
     with registry.connect(head.encode(), content[: 3 * PIECE + 456]):
         wait_until(lambda: _end(registry, location) >= 3 * PIECE, "three pieces stored")
+        registry.push(NAME, b"who is waited for holds nobody up")
         registry.kill()
     registry.start()
     end = _end(registry, location)
@@ -163,6 +164,7 @@ def test_mistakes(serve: Callable[..., Served], tmp_path: Path) -> None:
     for done in told[len(wrong) :]:
         assert (done.returncode, done.stdout) == (2, "")
         assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x").exists()
     assert registry.ask("GET", "/v2/").status == 200
     registry.end()
 
@@ -230,6 +232,25 @@ def test_a_full_disk(tmp_path: Path, place: str) -> None:
         finally:
             registry.kill()
         assert registry.tracebacks() == 0, registry.log.read_text()
+
+
+def test_memory_is_bounded(registry: Served, name: str) -> None:
+    """A blob of 64 MiB is streamed in, verified and streamed out by a worker that grows by less than that."""
+    registry.push(name, b"it is up")
+    (worker,) = _workers(registry)
+    piece = random.Random(name).randbytes(PIECE)
+    digest = digest_of(piece * 64)
+    before = _peak_bytes(worker)
+    location = registry.begin(name)
+    assert registry.ask("PATCH", location, (piece for _ in range(64))).status == 202
+    assert registry.ask("PUT", f"{location}?digest={digest}").status == 201
+    assert digest_of(registry.ask("GET", f"/v2/{name}/blobs/{digest}").body) == digest
+    assert _peak_bytes(worker) - before < 40 * PIECE
+
+
+def _peak_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def test_the_same_blob_by_sixteen(registry: Served, name: str) -> None:

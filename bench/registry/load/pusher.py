@@ -107,10 +107,11 @@ class Upload:
             answer = self._client.ask("PATCH", str(self._location), rest, self._range(len(rest)))
         else:
             answer = self._client.ask("PATCH", str(self._location), _streamed(rest))
+        due = self._offset + len(rest)
         if self._judge(answer, _ACCEPTED):
             self._take_position(answer)
-            if self._offset != self._acknowledged or self._offset == 0:
-                raise self._client.broken("a chunk was accepted, and is not counted")
+            if self._offset != due:
+                raise self._client.broken(f"a chunk was accepted, but ends {due - self._offset} bytes before")
         return False
 
     def _judge(self, answer: Answer, wanted: int) -> bool:
