@@ -5,7 +5,8 @@ W1  The folder is opened, migrated and closed before there are workers, so that 
 W2  SIGTERM and Ctrl-C end all alike: no new connections, what is at work is finished, status 0.
 W3  A client that stalls is given up, in its headers as in its body: the sockets have time-outs of the system's own.
     Nor does the thread that accepts wait for one that is to be closed, which gunicorn's own way of closing does.
-W4  A request that is no HTTP is answered in the protocol's form as well.
+W4  Connections are spread over the workers, which gunicorn leaves to who is awake first: a kept one stays where it is.
+W5  A request that is no HTTP is answered in the protocol's form as well.
 """
 
 # gunicorn has no types.
@@ -35,6 +36,8 @@ from bench.registry.store import Store
 
 _BACKLOG: Final = 2048
 _LINGER_S: Final = 1.0
+_LATER_S: Final = 0.000_2
+_LATEST_S: Final = 0.005
 _STATUS: Final = {
     refusals.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
     refusals.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -43,12 +46,18 @@ _STATUS: Final = {
 
 
 class Worker(ThreadWorker):
-    """A worker that treats Ctrl-C as SIGTERM (W2), and speaks JSON to who speaks no HTTP (W4)."""
+    """A worker that treats Ctrl-C as SIGTERM (W2), and speaks JSON to who speaks no HTTP (W5)."""
 
     def init_signals(self) -> None:
         """See gunicorn; a terminal sends Ctrl-C to the workers too."""
         super().init_signals()
         signal.signal(signal.SIGINT, self.handle_exit)
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a connection, if no other worker has; the more this one has, the later it tries (W4)."""
+        if self.cfg.workers > 1:
+            time.sleep(min(self.nr_conns * _LATER_S, _LATEST_S))
+        super().accept(listener)
 
     def handle(self, conn: Any) -> Any:  # noqa: ANN401
         """Serve one request; where its connection is to be closed, wait here for the client to take the answer (W3)."""

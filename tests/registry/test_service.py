@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -85,8 +86,8 @@ def test_a_worker_is_killed(serve: Callable[..., Served]) -> None:
     """Its master starts another, which opens the database for itself."""
     registry = serve("--processes", 2)
     digest = registry.push(NAME, b"kept")
+    wait_until(lambda: len(_workers(registry)) == 2, "two workers")
     workers = _workers(registry)
-    assert len(workers) == 2
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: len(_workers(registry) - workers) == 2, "two other workers")
@@ -196,6 +197,25 @@ def test_two_servers_at_one_folder(serve: Callable[..., Served], tmp_path: Path)
     finally:
         second.kill()
     first.end()
+
+
+def test_connections_are_spread(serve: Callable[..., Served]) -> None:
+    """Over the workers, though each is kept for as long as its client likes."""
+    registry = serve("--processes", 2)
+    wait_until(lambda: len(_workers(registry)) == 2, "two workers")
+    with ExitStack() as stack:
+        for _ in range(24):
+            sock = stack.enter_context(registry.connect(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"))
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        kept = [_sockets(pid) for pid in _workers(registry)]
+    assert min(kept) >= 6, kept
+    registry.end()
+
+
+def _sockets(pid: int) -> int:
+    """Return how many a worker has, beside the one that listens."""
+    opened = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()]  # noqa: PTH115
+    return sum(each.startswith("socket:") for each in opened) - 1
 
 
 def test_what_was_abandoned(serve: Callable[..., Served]) -> None:
