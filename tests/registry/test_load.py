@@ -180,7 +180,7 @@ def test_a_5xx_is_a_failure() -> None:
     "status, headers, words",
     [
         (404, {}, "404 where 202 was due"),
-        (202, {"Location": "/here", "Range": "0-0"}, "ends 5000 bytes before"),
+        (202, {"Location": "/here", "Range": "0-0"}, "a chunk was accepted, but ends"),
         (201, {}, "201 where 202 was due"),
         (200, {"Content-Length": "7"}, "another size"),
     ],
@@ -191,7 +191,7 @@ def test_answers_that_are_not_due(status: int, headers: dict[str, str], words: s
     with _answering(status, headers) as port:
         client = Client(port, ledger)
         upload = Upload(client, ledger, "x", Blob(1, 5_000), random.Random(1))
-        upload._way = "stream"
+        upload._way = "chunks"
         upload._is_shaken = status == 200
         with pytest.raises(Broken, match=words):
             upload.run()
