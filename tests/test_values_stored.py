@@ -183,7 +183,11 @@ def test_a_converter_runs_on_the_thread_that_called(db: Database, money: None) -
         ((1, 2**64), "parameter 2: an integer does not fit in 64 bits"),
         (("a", "\ud800"), "parameter 2: a text is not valid Unicode"),
         (({"a": 2**63}), "parameter :a: an integer does not fit in 64 bits"),
-        ((1, object()), "parameter 2: a value of type object cannot be stored"),
+        ((1, object()), "parameter 2: a value of type object cannot be stored: .*converters.register"),
+        (
+            (1, [2]),
+            "parameter 2: a value of type list cannot be stored: .* take it apart in SQL: IN .*json_each",
+        ),
         ((1, memoryview(b"abcd")[::2]), "parameter 2: "),
     ],
 )

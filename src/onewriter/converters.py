@@ -48,6 +48,7 @@ S = TypeVar("S", bound=Value)
 NATIVE: Final = frozenset({NoneType, int, float, str, bytes})
 STORED: Final = (int, float, str, bytes)
 _NEVER: Final = (*NATIVE, object, bytearray, memoryview)
+_SEVERAL: Final = frozenset({list, tuple, set, frozenset})  # of which SQLite has no type
 _REMEMBERED_MAX: Final = 1_000
 
 
@@ -253,9 +254,11 @@ def to_sql(value: object) -> Value:
         return cast("Value", value)
     converter = _registry.inward(kind)
     if converter is None:
+        way_out = f"register its type once with onewriter.converters.register({kind.__name__}, ...)"
+        if kind in _SEVERAL:
+            way_out = "give it as JSON, and take it apart in SQL: IN (SELECT value FROM json_each(?))"
         raise ProgrammingError(
-            f"a value of type {kind.__qualname__} cannot be stored: make it an int, float, str or bytes, "
-            f"or register its type once with onewriter.converters.register({kind.__name__}, ...)"
+            f"a value of type {kind.__qualname__} cannot be stored: make it an int, float, str or bytes, or {way_out}"
         )
     stored = converter.to_sql(value)
     if type(stored) in NATIVE:

@@ -240,6 +240,7 @@ class Database(Reading):
         Raises:
             WriteTimeout: the turn did not come in time.
             NestedWrite: this thread is writing.
+            DiskFull, DiskError: the database had to grow, and could not; the WAL still has all, and nothing is lost.
         """
         self._for_writing()
         return self._core.empty_wal(clock.duration(timeout_s, self.config.write_timeout_s))
