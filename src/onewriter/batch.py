@@ -54,7 +54,9 @@ import math
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
+from operator import methodcaller
 from pathlib import Path
 from typing import Final
 
@@ -86,7 +88,8 @@ class Batch:
         """Begin CLOSED."""
         # Guarded by the write role, but that anybody may read the numbers.
         self._connection = connection
-        self._commits_now: Callable[[], None] = connection.commit
+        # Asked by its name each time: while somebody observes, the connection is of another class (`recording`, V1).
+        self._commits_now: Callable[[], None] = partial(methodcaller("commit"), connection)
         self._line = line
         self._config = config
         self._path = path
