@@ -8,6 +8,7 @@ TYPE_CHECKING = False  # type checkers know the name; `typing` takes longer to l
 if TYPE_CHECKING:
     from . import aio, converters
     from .blobs import Blob
+    from .changes import Changes, TableChanges
     from .config import Config
     from .database import Database
     from .errors import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     )
     from .filestatus import FileContent, FileStatus, ProcessInfo, status
     from .migration import AppliedMigration, Migration, MigrationStatus
+    from .observer import Observation
     from .opening import open
     from .parameters import Param, Params
     from .results import Result
@@ -58,6 +60,7 @@ __all__ = [
     "AppliedMigration",
     "Blob",
     "CannotOpen",
+    "Changes",
     "Config",
     "CorruptDatabase",
     "DataError",
@@ -78,6 +81,7 @@ __all__ = [
     "NestedRead",
     "NestedWrite",
     "NotADatabase",
+    "Observation",
     "OperationalError",
     "OutcomeUnknown",
     "Param",
@@ -95,6 +99,7 @@ __all__ = [
     "Spread",
     "StatementTimeout",
     "Stats",
+    "TableChanges",
     "Transaction",
     "TransactionEnded",
     "Value",
@@ -111,12 +116,14 @@ __all__ = [
 _HOMES = {
     "AppliedMigration": "migration",
     "Blob": "blobs",
+    "Changes": "changes",
     "Config": "config",
     "Database": "database",
     "FileContent": "filestatus",
     "FileStatus": "filestatus",
     "Migration": "migration",
     "MigrationStatus": "migration",
+    "Observation": "observer",
     "Param": "parameters",
     "Params": "parameters",
     "ProcessInfo": "filestatus",
@@ -126,6 +133,7 @@ _HOMES = {
     "SQL": "values",
     "Spread": "samples",
     "Stats": "stats",
+    "TableChanges": "changes",
     "Transaction": "transaction",
     "Value": "values",
     "open": "opening",

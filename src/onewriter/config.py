@@ -51,6 +51,9 @@ class Config:
         statement_cache_max: compiled statements that each connection keeps, by their text.
         optimize: have SQLite look over its planner's statistics after migrations and at `close`
             (https://sqlite.org/pragma.html#pragma_optimize).
+        observe_poll_s: how often `observe` looks whether another process has committed; no more than 1,000 times a
+            second.
+        observe_rowids_max: how many rowids of each table `observe` tells of at once; of more it says that there are.
         file_mode: permissions of the database and of all files beside it, and the widest that an existing file keeps;
             0o600 is the owner alone.
         vfs: name of a registered SQLite VFS, or None for the platform's own.
@@ -79,6 +82,8 @@ class Config:
     mmap_bytes: int = 0
     statement_cache_max: int = 100
     optimize: bool = True
+    observe_poll_s: float = 0.1
+    observe_rowids_max: int = 1000
     file_mode: int = 0o600
     vfs: str | None = None
     on_connect: Callable[[apsw.Connection], None] | None = None
@@ -105,6 +110,7 @@ _COUNTS = {
     "cache_bytes": (64 * 1024, _BYTES_MAX),
     "mmap_bytes": (0, _BYTES_MAX),
     "statement_cache_max": (0, _COUNT_MAX),
+    "observe_rowids_max": (0, 1_000_000),
 }
 _CHOICES: dict[str, tuple[object, object]] = {"optimize": (True, False), "checkpoint": ("auto", "external")}
 # What may be None, how anything else is looked at, and what it is to be.

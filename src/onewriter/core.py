@@ -1,8 +1,9 @@
 """What a database owns, apart from the object that its users have: so that it can be closed when that is forgotten.
 
 O1  Nothing here, and no thread of the library's, refers to the `Database`: the garbage collector sees when nobody does.
-O2  Closing goes from the outside in: readers, the line and its writer, the background threads, the watch. It is done
-    up to a deadline, by any thread, again where it was not ended; what is at work then closes its part on leaving.
+O2  Closing goes from the outside in: readers, the line and its writer, the background threads, who observes, the
+    watch. It is done up to a deadline, by any thread, again where it was not ended; what is at work then closes its
+    part on leaving.
 O3  The file's presence is released when all is closed.
 """
 
@@ -27,7 +28,9 @@ from .connection import Connection
 from .errors import MisuseError, NestedRead, NestedWrite, WriteTimeout
 from .helpers import apart
 from .locks import closed_lock
+from .observers import Observers
 from .presence import Presence, nested
+from .reader import ReadingConnection
 from .readers import Readers
 from .shared import all_of
 from .tracing import writer_of
@@ -63,8 +66,12 @@ class Core:
         config: Config,
         *,
         connect: Callable[[float], Connection],
+        connect_reader: Callable[[float], ReadingConnection],
     ) -> None:
-        """Own *readers*, and *connection*, which writes; *connect* opens another like it, up to a deadline."""
+        """Own *readers*, and *connection*, which writes.
+
+        *connect* opens another like it, up to a deadline, *connect_reader* one that reads.
+        """
         self.writer = None if connection is None else writer_of(connection, config, path, presence)
         self._connect = connect
         self._path = path
@@ -72,6 +79,8 @@ class Core:
         self._readers = readers
         self.background = None if self.writer is None else Background(self.writer)
         self.watch = Watch(path, presence, readers, config.holder_warn_s)
+        self.observers = Observers(path, config, presence, self.writer, connect_reader)
+        self.observers.at_quiet = self._part_ended
         self.is_closed = False  # `close` was called, by whomever
         self.is_closing = False  # and is at work still, or was interrupted
         self._writer_is_ended = self.writer is None
@@ -140,10 +149,12 @@ class Core:
         self.is_closing = True  # first: between the two it is not closed
         self.is_closed = True
         ended = self._readers.close(deadline)
+        ended = self.observers.stop_looking(deadline) and ended
         if self.writer is not None:
             ended = self.writer.close(deadline) and ended  # last, so that its close ends the WAL
         if self.background is not None:
             self.background.end(deadline)
+        self.observers.end(deadline)
         for staff in all_of(self.tasks):
             staff.stop()
             staff.join(deadline)
@@ -162,7 +173,7 @@ class Core:
 
     def _part_ended(self) -> None:
         """Do, on whichever thread was the last to be at work, what `close` has to leave to it (O2, O3)."""
-        if self.is_closed and self._writer_is_ended and self._readers.is_empty:
+        if self.is_closed and self._writer_is_ended and self._readers.is_empty and self.observers.is_quiet:
             self.watch.stop()
             if self._checkpointer is None or self._checkpointer.is_over:
                 self._presence.release(self._readers)
@@ -195,7 +206,7 @@ class Core:
 
     def disown(self) -> list[object]:
         """In a forked child: end what waits, and return what must be kept and never closed there."""
-        kept: list[object] = [self.writer, self._readers, self._checkpointer]
+        kept: list[object] = [self.writer, self._readers, self._checkpointer, self.observers]
         if self.background is not None:
             kept += self.background.disown()
         return kept

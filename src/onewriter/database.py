@@ -22,10 +22,10 @@ from .errors import CorruptDatabase, MisuseError, NestedWrite, NotADatabase, Rea
 from .functions import check_function
 from .interactive import HeldTransaction, UnsafeConnection
 from .migration import Migration, MigrationStatus
+from .observing import Observing
 from .parameters import Params
 from .reader import ReadingConnection
 from .readers import Readers
-from .reading import Reading
 from .requests import Function, ManyStatements, Request, Statement
 from .results import Result
 from .samples import Tally
@@ -42,7 +42,7 @@ T = TypeVar("T")
 C = TypeVar("C", bound=Connection)
 
 
-class Database(Reading):
+class Database(Observing):
     """One database file: a line of writers that share commits, and a pool of readers. `open` makes one.
 
     Its methods may be called by any number of threads. Every call that waits has a deadline (*timeout_s*; where it is
@@ -79,7 +79,10 @@ class Database(Reading):
         super().__init__(path, config, presence.of(path, readers), readers)
         self._connect = partial(_connect, Connection, path, file, config, durability=durability, heard=heard)
         connect_writer = partial(self._connect, read_only=False)
-        self._core = Core(path, self._presence, self._readers, connection, config, connect=connect_writer)
+        self._core = Core(
+            path, self._presence, readers, connection, config, connect=connect_writer, connect_reader=connect
+        )
+        self._observers = self._core.observers
         self._live = self._core.writer  # None once it must not be used: what a call asks first
         forks.register(self)
         exits.register(self._core)

@@ -25,6 +25,10 @@ _PROGRESS_ADVICE: Final = (
     "progress takes a plain function of the pages done and the pages in all, not a coroutine or generator function, "
     "which would only begin when it is called: have the function start a task"
 )
+_OBSERVER_ADVICE: Final = (
+    "observe takes a plain function, not a coroutine or generator function, which would only begin when it is called: "
+    "tasks have `async for changes in db.observe(...)` of onewriter.aio"
+)
 
 
 def check_function(work: object) -> None:
@@ -41,6 +45,11 @@ def check_progress(progress: object) -> None:
     """Refuse what cannot be called with the pages done and the pages in all, and what would only begin then."""
     wants = "progress takes a function of the pages done and the pages in all"
     _check_plain(progress, wants, _PROGRESS_ADVICE)
+
+
+def check_observer(callback: object) -> None:
+    """Refuse what cannot be called with what has changed, and what would only begin then."""
+    _check_plain(callback, "observe takes a function of what has changed", _OBSERVER_ADVICE)
 
 
 def _check_plain(given: object, wants: str, advice: str) -> None:

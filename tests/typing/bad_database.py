@@ -57,3 +57,5 @@ def wrong_callbacks(db: Database, tx: Transaction) -> None:
     tx.after_commit(lambda value: None)  # error: both
     number: int = db.submit(lambda tx: "text").result()  # error: both
     db.transaction(2.0)  # error: both
+    db.observe("blob", lambda: None)  # error: both
+    db.observe(5, print)  # error: both

@@ -16,15 +16,18 @@ import apsw
 import onewriter
 from onewriter import (
     SQL,
+    Changes,
     Config,
     Database,
     FileContent,
     FileStatus,
     Migration,
+    Observation,
     ProcessInfo,
     ReadTransaction,
     Result,
     Row,
+    TableChanges,
     Transaction,
     Value,
 )
@@ -156,3 +159,20 @@ def from_outside(path: Path) -> None:
     assert_type(seen.content, FileContent | None)
     assert_type(seen.stranger, ProcessInfo | None)
     assert_type(seen.waiting, tuple[ProcessInfo, ...])
+
+
+def told(changes: Changes) -> int:
+    """Take what has changed."""
+    found = changes.table("blob")
+    assert_type(found, TableChanges | None)
+    assert_type(changes.complete, bool)
+    assert_type([each.inserted for each in changes.tables], list[tuple[int, ...]])
+    return 0
+
+
+def observing(db: Database) -> None:
+    """Callbacks take what has changed; what they return is dropped."""
+    assert_type(db.observe("blob", told), Observation)
+    with db.observe(["blob", "chunk"], lambda changes: None, timeout_s=1.0) as observation:
+        assert_type(observation.closed, bool)
+    db.observe(None, told).close()
