@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import assert_type
 
 import onewriter
-from onewriter import Config, Migration, ReadTransaction, Result, Row, Stats, Transaction, Value, aio
+from onewriter import Changes, Config, Migration, ReadTransaction, Result, Row, Stats, Transaction, Value, aio
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,16 @@ async def read(db: aio.Database) -> None:
             assert_type(blob, Blob)
     async with db.stream("SELECT digest FROM blob") as rows:
         assert_type([row async for row in rows], list[Row])
+
+
+async def observing(db: aio.Database) -> None:
+    """An asynchronous iterator, and a block."""
+    async with db.observe("blob", timeout_s=1.0) as observed:
+        assert_type(observed, aio.Observation)
+        async for changes in observed:
+            assert_type(changes, Changes)
+    async for changes in db.observe():
+        assert_type(changes.elsewhere, bool)
 
 
 async def looked_after(db: aio.Database) -> None:

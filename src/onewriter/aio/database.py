@@ -26,6 +26,7 @@ from onewriter.values import SQL
 from .blocks import WriteBlock
 from .desk import Desk
 from .mailbox import outcome
+from .observation import Observation
 from .reading import Reading
 from .reports import Reports
 from .transaction import Transaction
@@ -136,6 +137,21 @@ class Database(Reading):
             NestedWrite: this task has a write transaction open; use that, and its ``savepoint()``.
         """
         return WriteBlock(self._desk, timeout_s, hold_s)
+
+    # --- changes
+
+    def observe(
+        self, tables: str | Iterable[str] | None = None, *, timeout_s: float | None = None
+    ) -> Observation:
+        """Iterate over what changes in *tables*, by ``async for``: see `onewriter.Database.observe`.
+
+        ``async with db.observe(...) as changes`` begins at once, when it has waited for the write turn up to
+        *timeout_s* seconds; without it the first ``async for`` does. What comes while the task does something else is
+        joined. The iteration ends when the database is closed, and all was told that was committed before.
+
+        Raises, where it begins, as `onewriter.Database.observe`.
+        """
+        return Observation(self._desk, tables, timeout_s)
 
     # --- the file
 

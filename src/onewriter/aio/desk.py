@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from _thread import get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
 from functools import partial
@@ -20,6 +20,7 @@ from onewriter import clock
 from onewriter.config import Config
 from onewriter.database import Database
 from onewriter.errors import NestedRead, NestedWrite
+from onewriter.observer import Observer
 from onewriter.parameters import Params
 from onewriter.readers import Readers
 from onewriter.trails import ASKED_AT
@@ -221,6 +222,16 @@ class Desk:
         return sum(each() is task for each in self._reading.copy())
 
     # --- the file, and its end
+
+    def check_may_observe(self) -> None:
+        """Refuse to begin to observe; raises as `write`, or as `read` where nothing can be written."""
+        self.check_usable(writes=self._background is not None)
+
+    def observe(
+        self, tables: str | Iterable[str] | None, notify: Callable[[], object], timeout_s: float | None
+    ) -> Observer:
+        """Return who observes *tables*, and calls *notify* at news; waits for the turn, on a thread."""
+        return self._inside.observe_by(tables, notify, timeout_s)
 
     def check_usable(self, *, writes: bool) -> None:
         """Refuse what is to work on the whole file; raises as `write` or `read`."""

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from onewriter.background import Background
 from onewriter.core import Staff
 from onewriter.database import Database
+from onewriter.observer import Observer
 from onewriter.presence import Presence
 from onewriter.readers import Readers
 from onewriter.writer import Writer
@@ -25,6 +26,7 @@ class Inside(NamedTuple):
     for_reading: Callable[[], None]  # raises what `Database.query` raises
     check_own: Callable[[], None]  # raises `ForkedDatabase`
     is_forked: Callable[[], bool]
+    observe_by: Callable[[str | Iterable[str] | None, Callable[[], object], float | None], Observer]
     has_staff: Callable[[Staff], None]  # notes threads that end with it
 
 
@@ -38,5 +40,6 @@ def inside(database: Database) -> Inside:
         database._check_not_writing,  # noqa: SLF001
         database._check_own,  # noqa: SLF001
         lambda: database._forked,  # noqa: SLF001
+        database._observe_by,  # noqa: SLF001
         database._core.tasks.add,  # noqa: SLF001
     )
