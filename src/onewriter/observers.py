@@ -25,6 +25,7 @@ States of an observer:  made ──add──> in the news ──_join──> joi
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -45,10 +46,13 @@ from .turns import Turn
 from .writer import Writer
 
 _log = logging.getLogger(__name__)
+_sleep = time.sleep
 NEWS_MAX: Final = (
     100_000  # rows, and a commit counts as one: some 10 MB, or seconds in which the pump has no turn
 )
 LOOK_S: Final = 0.05
+# Of the pump after it has handed out, so that who commits in a loop does not wake it each time.
+PAUSE_S: Final = 0.001
 _POLL_S_MIN: Final = 0.001
 
 
@@ -186,7 +190,9 @@ class Observers:
     # --- the pump
 
     def _work(self) -> float:
-        self._hand_out()
+        if self._hand_out():
+            _sleep(PAUSE_S)
+            self._hand_out()
         if self._is_closing or self._pump.has_ended():
             self._close_looker()
             if self._pump.has_ended():
@@ -200,9 +206,10 @@ class Observers:
             self._hand_out()
         return self._looks_at
 
-    def _hand_out(self) -> None:
-        """Give each observer his part of the news (P2)."""
+    def _hand_out(self) -> bool:
+        """Give each observer his part of the news (P2); return whether there was any."""
         news = self._news
+        had_news = bool(news)
         while news:
             item = news.popleft()  # nobody else takes any
             if isinstance(item, Observer):
@@ -220,6 +227,7 @@ class Observers:
                 self._joined.pop(each)
             else:
                 each.offer()
+        return had_news
 
     def _give(self, net: Net) -> None:
         if net.schema or net.elsewhere:

@@ -110,6 +110,9 @@ def faked_observing() -> Generator[pytest.MonkeyPatch]:
     with faked() as patch:
         for module in (observer, observers):
             patch.setattr(module, "deque", WatchedDeque)
+        patch.setattr(
+            observers, "_sleep", float
+        )  # what others do meanwhile, they may do between any two steps
         for name, default in (("_is_closing", False), ("is_quiet", True)):
             watched = Watched(default=default, is_point=True)
             watched.name(name)
