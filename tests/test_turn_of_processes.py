@@ -23,6 +23,7 @@ import pytest
 import onewriter
 from onewriter import Config, Database, WriteTimeout, contenders
 from onewriter.contenders import Contender
+from onewriter.writer import Writer
 from tests.support.children import ROOT, Child, as_nobody, child
 from tests.support.databases import Held
 from tests.support.members import take_place
@@ -229,6 +230,35 @@ def test_all_who_come_to_the_end_of_their_time_together_are_told_who_it_was(
             )
         ]
         assert [call.result().held_by for call in calls] == [held_by] * 16
+
+
+def test_who_is_late_as_a_block_has_just_come_to_the_turn_is_told_who_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The block has the role, and has not asked for the lock yet, which the one before it has waited for in vain.
+
+    one write          the block             another write
+    waits, is late
+                       has the role
+                                             is late: the stranger
+                       asks for the lock: is late
+    """
+    steps, take = Steps(), Writer.take_turn
+
+    def taken(self: Writer, deadline: float) -> None:
+        steps.mark("has the role")
+        steps.wait_for("go")
+        take(self, deadline)
+
+    with opened(tmp_path / "a.db") as db, Stranger(db.path) as other:
+        other.run("BEGIN IMMEDIATE")
+        assert late(lambda: db.execute(INSERT, ("late",), timeout_s=SOON_S)).held_by == "stranger"
+        monkeypatch.setattr(Writer, "take_turn", taken)
+        block = Call(lambda: late(lambda: db.transaction(timeout_s=SOON_S).__enter__()))
+        steps.wait_for("has the role")
+        assert late(lambda: db.execute(INSERT, ("late",), timeout_s=SOON_S)).held_by == "stranger"
+        steps.mark("go")
+        assert block.result().held_by == "stranger"
 
 
 def test_a_stranger_that_has_left_is_not_named_again(tmp_path: Path) -> None:

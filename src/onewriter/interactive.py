@@ -74,6 +74,7 @@ class HeldTransaction:
             raise MisuseError("a transaction block is entered once: call db.transaction() again")
         deadline = clock.now() + self._timeout_s
         turn = self._turn = Turn(writer, self._timeout_s)
+        turn.begins = True
         try:
             connection = turn.__enter__()
             writer.take_turn(deadline)

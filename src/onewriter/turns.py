@@ -53,6 +53,7 @@ class Turn(Gated):
     """
 
     _ticket: Ticket[Request] | None = None
+    begins = False  # a transaction, at once: that will tell whether others keep the lock
 
     def __init__(self, writer: Writer, timeout_s: float) -> None:
         """Wait for the role up to *timeout_s* seconds."""
@@ -88,8 +89,9 @@ class Turn(Gated):
                 fail(ticket)  # it was refused
             self.since = clock.now()
             writer.batch.counts.waits.add(self.since - ticket.entered_at)
-            # Who is late from now on waits for this turn, unless it waits for the lock itself.
-            writer.connection.waits_for_lock = False
+            if not self.begins:
+                # Who is late from now on waits for this turn, unless it waits for the lock itself.
+                writer.connection.waits_for_lock = False
             forgotten = writer.forgotten = _Forgotten(self, _START)
             forgotten.start = partial(_start_new_thread, apart, ("rescue", writer.rescue, ticket))
             return writer.connection
