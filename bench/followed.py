@@ -1,4 +1,4 @@
-"""What it costs to be followed: the same calls where nobody does, where slow ones are logged, and with telemetry.
+"""What it costs to be followed or observed: the same calls where nobody does, with a log of slow ones, with telemetry.
 
     python -m bench.followed [write|threads|read ...] [--rounds 11] [--seconds 0.5] [--json FILE]
 
@@ -8,8 +8,8 @@
 
 ``off`` is there twice, so that the noise can be seen. ``telemetry`` has OpenTelemetry's SDK, with a processor that
 hands the spans in bulk to an exporter that drops them, and metrics that nobody reads; ``sampled`` is the same with one
-trace in a hundred. In each short round every way has its turn, another way first each time; ratios are to the first
-``off``, the median of those within a round.
+trace in a hundred. ``observed`` has a callback of `Database.observe` that does nothing. In each short round every way
+has its turn, another way first each time; ratios are to the first ``off``, the median of those within a round.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Bench:
             "slow_request_s=1": Config(slow_request_s=1.0),
             "telemetry": Config(telemetry=telemetry[0]),
             "telemetry, sampled": Config(telemetry=telemetry[1]),
+            "observed": Config(),
         }
         self.databases = {
             way: onewriter.open(folder / f"{number}.db", config=config, durability="normal")
@@ -67,6 +68,7 @@ class Bench:
         for db in self.databases.values():
             db.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)")
             db.execute_many(INSERT, [("a",)] * 1_000)
+        self.databases["observed"].observe(None, id)
 
     def write(self) -> dict[str, Figure]:
         """One thread writes."""
