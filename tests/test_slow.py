@@ -35,6 +35,7 @@ def keep_busy(tx: Transaction) -> None:
     time.sleep(SLOW_S * 1.5)
 
 
+@pytest.mark.plain("it says which class nobody follows")
 def test_what_is_fast_is_not_logged(tmp_path: Path, lines: Callable[[], list[str]]) -> None:
     """Nor is anything where no limit is set."""
     with open_items(tmp_path, Config(slow_request_s=60)) as db:
