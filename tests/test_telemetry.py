@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -101,6 +102,27 @@ def ident(span: ReadableSpan) -> int:
 def insert(tx: Transaction) -> None:
     """Insert an item."""
     tx.execute(INSERT, ("inserted",))
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("SELECT /* don't */ 'secret'", "SELECT /* don't */ ?"),
+        ("SELECT -- it's\n 'secret' AS a", "SELECT -- it's\n ? AS a"),
+        ("SELECT size AS \"it's\", 'secret' FROM item", 'SELECT size AS "it\'s", ? FROM item'),
+        ("SELECT size AS [it's], 'secret' FROM item", "SELECT size AS [it's], ? FROM item"),
+        ("SELECT size AS `it's`, 'secret' FROM item", "SELECT size AS `it's`, ? FROM item"),
+        ("SELECT 1_000_000 + 1_0.5e1_0, 0xF_F", "SELECT ? + ?, ?"),
+        ("SELECT 'it''s -- ' || \"name\" FROM item", 'SELECT ? || "name" FROM item'),
+        ("SELECT 'secret", "SELECT ?"),
+        ("SELECT 1 /* 'secret'", "SELECT ? /* 'secret'"),
+    ],
+)
+def test_literals_are_not_shown(told: Told, tmp_path: Path, text: str, shown: str) -> None:
+    """Wherever an apostrophe stands that begins none."""
+    with told.open(tmp_path) as db, suppress(ProgrammingError):
+        db.query(onewriter.SQL(text))
+    assert attributes(told.span("SELECT items.db"))["db.query.text"] == shown
 
 
 def test_a_call_has_a_span_by_the_conventions(told: Told, tmp_path: Path) -> None:

@@ -48,8 +48,13 @@ _WAIT_S: Final = (
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
 _SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
-# What stands for itself in a statement: texts, blobs and numbers.
-_LITERALS: Final = re.compile(r"[xX]?'(?:[^']|'')*'|\b(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\b")
+# What stands for itself in a statement: texts, blobs and numbers, with the underscores that these may have; the first
+# group is what may hold an apostrophe that begins none: comments and quoted names. (https://sqlite.org/syntax/literal-value.html)
+_LITERALS: Final = re.compile(
+    r"""(--[^\n]*|/\*(?s:.*?)(?:\*/|\Z)|"(?:[^"]|"")*(?:"|\Z)|`(?:[^`]|``)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))"""
+    r"""|[xX]?'(?:[^']|'')*(?:'|\Z)"""
+    r"""|\b(?:0[xX][0-9a-fA-F_]+|\d[\d_]*(?:\.[\d_]*)?(?:[eE][+-]?[\d_]+)?)\b"""
+)
 
 
 class Telemetry:
@@ -68,7 +73,7 @@ class Telemetry:
         """Tell the given providers; the global ones where there are none.
 
         With *query_text* spans have the text of their statement, never its parameters. In a statement that was given no
-        parameters each literal is shown as ``?``.
+        parameters each literal is shown as ``?``; what has double quotes is a name, and shown.
         """
         if query_text not in (True, False):
             raise ProgrammingError(f"query_text must be True or False, not {query_text!r}")
@@ -254,7 +259,7 @@ class Telemetry:
     def _described(self, trail: Trail) -> dict[str, str | int]:
         found: dict[str, str | int] = {**_attributes(trail.path), "db.operation.name": trail.name}
         if trail.text is not None and self._query_text:
-            found["db.query.text"] = trail.text if trail.has_params else _LITERALS.sub("?", trail.text)
+            found["db.query.text"] = trail.text if trail.has_params else _LITERALS.sub(_shown, trail.text)
         if trail.function is not None:
             found["code.function.name"] = trail.function
         if trail.rows is not None and trail.rows != 1:
@@ -270,6 +275,11 @@ class _Kept:
     def __init__(self, span: trace.Span, token: Token[contexts.Context] | None) -> None:
         self.span, self.token = span, token
         self.batch: trace.SpanContext | None = None
+
+
+def _shown(part: re.Match[str]) -> str:
+    """Return what is shown of a part of a statement that is a literal, or looks as if one were in it."""
+    return part[1] or "?"
 
 
 def _version() -> str:
