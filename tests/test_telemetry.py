@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -19,7 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode, get_current_span
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -28,8 +29,13 @@ from onewriter import Config, Database, IntegrityError, ProgrammingError, Transa
 from onewriter.telemetry import Telemetry
 from tests.support.databases import PATIENT, Held, in_line, open_items
 from tests.support.steps import Call
+from tests.support.strikes import Striker
 
 INSERT = "INSERT INTO item (name) VALUES (?)"
+STRUCK = (
+    *("Trails.enter", "Trails.leave", "Trails.begin", "Trails.end"),
+    *("Telemetry.asked", "Telemetry.ended", "Telemetry._end_span"),
+)
 
 
 class Told:
@@ -53,6 +59,10 @@ class Told:
         )
         self._spans.clear()
         return db
+
+    def forget(self) -> None:
+        """Forget what was told."""
+        self._spans.clear()
 
     def spans(self) -> list[ReadableSpan]:
         """Return the spans that have ended, in order."""
@@ -123,6 +133,72 @@ def test_literals_are_not_shown(told: Told, tmp_path: Path, text: str, shown: st
     with told.open(tmp_path) as db, suppress(ProgrammingError):
         db.query(onewriter.SQL(text))
     assert attributes(told.span("SELECT items.db"))["db.query.text"] == shown
+
+
+def test_a_block_may_end_in_another_context(
+    told: Told, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a generator whose steps a framework runs in copies of its context: nothing is said, nothing is left."""
+
+    def rows(db: Database) -> Generator[object]:
+        with db.stream("SELECT 1 UNION SELECT 2") as found:
+            yield from found
+
+    with told.open(tmp_path) as db:
+        there, generator = contextvars.copy_context(), rows(db)
+        there.run(next, generator)
+        assert there.run(get_current_span) is not INVALID_SPAN
+        contextvars.copy_context().run(generator.close)
+        assert get_current_span() is INVALID_SPAN
+        there.run(db.query, "SELECT 3")
+        assert there.run(get_current_span) is INVALID_SPAN
+    assert [each.parent for each in told.spans()] == [None, None]
+    assert caplog.records == []
+
+
+def test_blocks_may_end_in_any_order(told: Told, tmp_path: Path) -> None:
+    """What comes after them is a child of none; inside, of the last that is open."""
+    with (
+        told.open(tmp_path) as db,
+        told.tracers.get_tracer("a service").start_as_current_span("request") as request,
+    ):
+        first, second = db.read_transaction(), db.read_transaction()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        db.query("SELECT 1")
+        second.__exit__(None, None, None)
+        assert get_current_span() is request
+        db.query("SELECT 2")
+    read, inner, outer, after, last = told.spans()
+    assert inner.parent is not None
+    assert inner.parent.span_id == ident(outer)
+    assert outer.parent is not None
+    assert outer.parent.span_id == ident(read)
+    assert after.parent is not None
+    assert after.parent.span_id == ident(last)
+
+
+@pytest.mark.parametrize("call", ["query", "execute"])
+def test_an_interrupted_call_is_nobodys_parent(told: Told, tmp_path: Path, call: str) -> None:
+    """Wherever it struck: what the thread does next has a trace of its own."""
+    with told.open(tmp_path) as db:
+        number = 1
+        while number < 2_000:
+            number += 2
+            striker = Striker(number, within=STRUCK)
+            striker.run(
+                partial(db.query, "SELECT 1")
+                if call == "query"
+                else partial(db.execute, INSERT, (f"{number}",))
+            )
+            told.forget()
+            db.query("SELECT 2")
+            assert get_current_span() is INVALID_SPAN, striker.place
+            assert told.span("SELECT items.db").parent is None, striker.place
+            if not striker.place:
+                break
+        assert 50 < number < 1_900
 
 
 def test_a_call_has_a_span_by_the_conventions(told: Told, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ where they have one, and begin with ``onewriter.`` where they have none.
 
 Y1  A *call* has a span of kind CLIENT, which is the current one while the call runs on the caller's thread; a write of
     a task, or one that was submitted, has one that is a child of what was current when it was asked for.
+    It is taken back where it is the current one still: blocks may end in another context, or in another order, than
+    they began in, and an interrupt may strike in between. One that has ended is never the parent of what comes later.
 Y2  A *batch* has a span of its own, the root of a trace, from the beginning of its transaction to its commit, with the
     COMMIT as its child. It links to each call that it carried, and each call links to it.
 Y3  Where nobody who shared a commit is sampled, the batch has no span.
@@ -19,7 +21,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from contextvars import Token
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -39,6 +40,7 @@ except ModuleNotFoundError as error:  # pragma: no cover - the tests have it
 if TYPE_CHECKING:
     from .stats import Stats
 
+_CALL: Final = contexts.create_key("onewriter.call")
 _SYSTEM: Final = {"db.system.name": "sqlite"}
 _LINKS_MAX: Final = 128  # as the SDK has it: a batch may carry more
 # https://opentelemetry.io/docs/specs/semconv/database/database-metrics/#metric-dbclientoperationduration
@@ -181,14 +183,17 @@ class Telemetry:
 
     def asked(self, trail: Trail) -> None:
         """Begin the span of a call."""
+        outer = _lasting(contexts.get_current())
         span = self._tracer.start_span(
             f"{trail.name} {trail.path.name}",
+            context=outer,
             kind=trace.SpanKind.CLIENT,
             attributes=self._described(trail),
             start_time=_epoch_ns(trail.asked_at),
         )
-        token = None if trail.submitted else contexts.attach(trace.set_span_in_context(span))
-        trail.span = _Kept(span, token)
+        trail.span = kept = _Kept(span, weakref.ref(trail), outer)
+        if not trail.submitted:
+            contexts.attach(contexts.set_value(_CALL, kept, trace.set_span_in_context(span, outer)))
 
     def committed(self, commit: SharedCommit, trails: Sequence[Trail]) -> None:
         """Count a commit, and give it its spans."""
@@ -238,8 +243,10 @@ class Telemetry:
             trail.span = None
 
     def _end_span(self, kept: _Kept, trail: Trail) -> None:
-        if kept.token is not None:
-            contexts.detach(kept.token)
+        here = contexts.get_current()
+        lasting = _lasting(here)
+        if lasting is not here:
+            contexts.attach(lasting)
         span = kept.span
         if span.is_recording():
             if trail.began_at is not None:
@@ -268,13 +275,28 @@ class Telemetry:
 
 
 class _Kept:
-    """What is kept of a call until its end: its span, what made that the current one, and the batch that carried it."""
+    """What is kept of a call until its end: its span, what was current before, and the batch that carried it."""
 
-    __slots__ = ("batch", "span", "token")
+    __slots__ = ("_trail", "batch", "outer", "span")
 
-    def __init__(self, span: trace.Span, token: Token[contexts.Context] | None) -> None:
-        self.span, self.token = span, token
+    def __init__(self, span: trace.Span, trail: weakref.ref[Trail], outer: contexts.Context) -> None:
+        self.span, self._trail, self.outer = span, trail, outer
         self.batch: trace.SpanContext | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its call has ended, if only by an interrupt."""
+        trail = self._trail()
+        return trail is None or trail.ended_at is not None
+
+
+def _lasting(context: contexts.Context) -> contexts.Context:
+    """Return *context*, or where it is that of a call that is over, the one around it that is not (Y1)."""
+    while isinstance(kept := context.get(_CALL), _Kept) and kept.is_over:
+        if trace.get_current_span(context) is not kept.span:
+            break  # a caller's own, begun inside: its to end
+        context = kept.outer
+    return context
 
 
 def _shown(part: re.Match[str]) -> str:
