@@ -32,14 +32,16 @@ from onewriter import (
     OperationalError,
     OutcomeUnknown,
     ProgrammingError,
+    ReadTimeout,
     TableChanges,
     Transaction,
     WriteTimeout,
     clock,
     presence,
 )
+from onewriter.changes import Gathered
 from onewriter.connection import Connection
-from onewriter.nets import DELETE, INSERT, UPDATE, Net
+from onewriter.nets import DELETE, INSERT, UPDATE, Net, Rows
 from onewriter.observer import Observer
 from onewriter.recording import RecordingConnection
 from tests.support.databases import PATIENT, Held, open_items
@@ -48,6 +50,7 @@ from tests.support.sick_files import CODES, sick_files
 from tests.support.steps import LIMIT_S, Call, Steps, wait_until
 from tests.support.strikes import Striker
 
+BYTECODES_MAX = 2_000
 TABLES = """
 CREATE TABLE t (id INTEGER PRIMARY KEY, a UNIQUE, b CHECK (b < 100));
 CREATE TABLE child (id INTEGER PRIMARY KEY, t REFERENCES t ON DELETE CASCADE ON UPDATE CASCADE);
@@ -153,6 +156,33 @@ def test_a_virtual_table_is_told_by_its_own_name(db: Database, hearing: Hearing)
     assert (found.inserted, found.updated, found.deleted) == ((), (), ())
 
 
+@pytest.mark.parametrize("missed", ["lost", "locked"])
+def test_a_virtual_table_that_came_unseen(db: Database, monkeypatch: pytest.MonkeyPatch, missed: str) -> None:
+    """Where its coming is lost among too much news, or the look at the schema fails, it is looked again."""
+    hearing = Hearing(db)
+    if missed == "lost":
+        monkeypatch.setattr("onewriter.observers.NEWS_MAX", 0)
+        db.execute("CREATE VIRTUAL TABLE late USING fts5 (x)")
+        monkeypatch.undo()
+    else:
+        hearing.rest()
+        looker, fails = db._observers._looker, [True]
+        assert looker is not None
+        real = looker.run_unguarded
+
+        def run(sql: str) -> object:
+            if "table_list" in sql and fails and fails.pop():
+                raise ReadTimeout("locked", held_by="stranger")
+            return real(sql)
+
+        monkeypatch.setattr(looker, "run_unguarded", run)
+        db.execute("CREATE VIRTUAL TABLE late USING fts5 (x)")
+        wait_until(lambda: not fails, "a look that failed")
+    hearing.rest()
+    db.execute("INSERT INTO late VALUES ('a')")
+    assert {name for each in hearing.rest() for name in each.names} == {"late"}
+
+
 def test_a_virtual_table_that_comes_later(db: Database, hearing: Hearing) -> None:
     """Its parts are known from the commit on that makes it."""
     db.execute("CREATE VIRTUAL TABLE late USING fts5(words)")
@@ -171,11 +201,58 @@ def test_statistics_of_the_planner_are_not_told(db: Database, hearing: Hearing) 
 
 
 def test_vacuum_changes_nothing(db: Database, hearing: Hearing) -> None:
-    """It counts the schema's version up; no row and no table changes by it."""
+    """It counts the schema's version up; no table with an INTEGER PRIMARY KEY changes by it."""
     db.vacuum()
-    assert hearing.rest() == []
+    assert all(each.complete and "t" not in each.names for each in hearing.rest())
     db.execute("UPDATE t SET b = 0 WHERE id = 1")
     assert short(hearing.rest()) == ["t ~1"]
+
+
+def test_vacuum_may_number_rows_anew(tmp_path: Path) -> None:
+    """Those of a table without an INTEGER PRIMARY KEY: whoever goes by their rowids is told."""
+    script = """
+    CREATE TABLE heap (a); CREATE TABLE keyed (a TEXT PRIMARY KEY); CREATE TABLE "odd ""one" (a);
+    CREATE TABLE numbered (id INTEGER PRIMARY KEY, a UNIQUE);
+    CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT);
+    CREATE TABLE w (k INTEGER PRIMARY KEY) WITHOUT ROWID; CREATE VIRTUAL TABLE words USING fts5 (x);
+    """
+    with open_observed(tmp_path, script) as db:
+        db.execute("INSERT INTO heap VALUES ('a'), ('b')")
+        db.execute("DELETE FROM heap WHERE a = 'a'")
+        hearing = Hearing(db)
+        assert db.query_value("SELECT rowid FROM heap", into=int) == 2
+        db.vacuum()
+        assert db.query_value("SELECT rowid FROM heap", into=int) == 1
+        told = hearing.rest()
+        known = {"heap", "keyed", 'odd "one'}
+        assert {each.name for changes in told for each in changes.tables} & {
+            *known,
+            "w",
+            "words",
+            "numbered",
+            "counted",
+        } == known
+        assert all(each.more and not each.inserted for changes in told for each in changes.tables)
+        assert all(changes.complete for changes in told)
+
+
+def test_a_vacuum_that_is_interrupted_is_told(tmp_path: Path) -> None:
+    """It may have been done: what was struck is what comes after it."""
+    with open_observed(tmp_path, "CREATE TABLE heap (a)") as db:
+        hearing = Hearing(db)
+        striker, number = Striker(1), 1
+        while number < BYTECODES_MAX:
+            number += 3
+            striker = Striker(number, within=("Upkeep.vacuum", "RecordingConnection.vacuum"))
+            before = db.query_value("PRAGMA schema_version", into=int)
+            striker.run(db.vacuum)
+            told = hearing.rest()
+            if db.query_value("PRAGMA schema_version", into=int) != before:
+                assert "heap" in {name for changes in told for name in changes.names}, striker.place
+            if not striker.place:
+                break
+        assert not striker.place
+        assert number > 50
 
 
 def test_execute_many_is_told(db: Database, hearing: Hearing) -> None:
@@ -434,6 +511,29 @@ def test_no_more_rows_are_listed_than_the_limit(tmp_path: Path) -> None:
         assert found == TableChanges(name="t", updated=(1, 2), more=True, kinds=frozenset({"update"}))
         db.execute("UPDATE t SET b = 8 WHERE id < 3")
         assert short(hearing.rest()) == ["t ~1 ~2"]
+
+
+def test_no_row_is_listed_once_some_are_not(tmp_path: Path) -> None:
+    """One that was inserted when the list was full, and is deleted when there is room again, was never there."""
+
+    def come_and_go(tx: Transaction) -> None:
+        tx.execute("INSERT INTO t (id) VALUES (101), (102), (103)")
+        with tx.savepoint():
+            tx.execute("DELETE FROM t WHERE id = 101")
+            tx.execute("DELETE FROM t WHERE id = 103")
+
+    with open_observed(tmp_path, TABLES, Config(observe_rowids_max=2)) as db:
+        hearing = Hearing(db)
+        db.write(come_and_go)
+        assert short(hearing.rest()) == ["t +102 * delete insert"]
+        db.execute("UPDATE t SET b = 9 WHERE id = 102")
+        assert short(hearing.rest()) == ["t ~102"]
+    gathered = Gathered(1)
+    for rows in ({1: INSERT}, {2: INSERT}, {2: DELETE}, {1: UPDATE}):
+        later = Rows()
+        later.kinds.update(rows)
+        gathered.add("t", later)
+    assert short([gathered.take()]) == ["t +1 * delete insert"]
 
 
 def test_a_huge_transaction_stays_small(tmp_path: Path) -> None:

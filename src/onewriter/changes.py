@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from .nets import DELETE, INSERT, UPDATE, Net, Rows
+from .nets import DELETE, FULL, INSERT, UPDATE, Net, Rows
 
 Kind: TypeAlias = Literal["insert", "update", "delete"]
 _KINDS: Final[dict[int, Kind]] = {INSERT: "insert", UPDATE: "update", DELETE: "delete"}
@@ -41,7 +41,8 @@ class TableChanges:
         updated: of rows that were written to and are there still; one that was replaced is one of them.
         deleted: of rows that are gone. A row whose rowid was changed is deleted, and inserted as another one.
         more: other rows have changed too, and are not listed: there were more than ``Config.observe_rowids_max``, or
-            they have no rowid that could be told (a table WITHOUT ROWID, a virtual table, the rowid 0).
+            they have no rowid that could be told (a table WITHOUT ROWID, a virtual table, the rowid 0); or `vacuum` may
+            have given them other rowids, where the table has no INTEGER PRIMARY KEY.
         kinds: all that was done, to rows that are not listed as well.
     """
 
@@ -116,8 +117,8 @@ class Gathered:
             rows = self._tables[table] = Rows()
         for rowid, kind in later.kinds.items():
             before = rows.kinds.get(rowid)
-            if before is None and len(rows.kinds) >= self._rows_max:
-                rows.unlisted |= kind
+            if before is None and (rows.unlisted & FULL or len(rows.kinds) >= self._rows_max):
+                rows.unlisted |= kind | FULL  # as in a net (E3)
             else:
                 rows.kinds[rowid] = kind if before is None else _JOINED.get((before, kind), kind)
         rows.unlisted |= later.unlisted

@@ -4,7 +4,8 @@ E1  A net says of each row whether it was there before and is there after: inser
     inserted and deleted again is in none; one that was deleted and inserted again was updated.
 E2  Nets are laid one upon the other: a statement's upon its savepoint's, that upon its transaction's. Where the
     statement or the savepoint is undone, its net is thrown away.
-E3  A net holds no more than so many rows of each table. Of what is more it keeps the kinds alone.
+E3  A net holds no more than so many rows of each table. Of what is more it keeps the kinds alone; and none is listed
+    from then on, since it may be one of those that are not.
 E4  Where an interrupt strikes as one net is laid upon another, both are as they may be: the lower one is unsure.
 """
 
@@ -16,6 +17,7 @@ from typing import Final
 INSERT: Final = 1
 UPDATE: Final = 2
 DELETE: Final = 4
+FULL: Final = 8  # no further row is listed (E3)
 
 # What two kinds come to, the second upon the first; else it is the second.
 _BOTH: Final = {
@@ -32,7 +34,7 @@ class Rows:
 
     Attributes:
         kinds: by rowid, what became of the row.
-        unlisted: what was done to rows that are not listed, as bits.
+        unlisted: what was done to rows that are not listed, as bits; FULL where there were too many.
     """
 
     __slots__ = ("kinds", "unlisted")
@@ -47,10 +49,10 @@ class Rows:
         kinds = self.kinds
         before = kinds.get(rowid)
         if before is None:
-            if len(kinds) < rows_max:
+            if len(kinds) < rows_max and not self.unlisted & FULL:
                 kinds[rowid] = kind
             else:
-                self.unlisted |= kind
+                self.unlisted |= kind | FULL
             return
         both = _BOTH.get((before, kind), kind)
         if both:
@@ -95,6 +97,11 @@ class Net:
             or self.elsewhere
             or any(rows.kinds or rows.unlisted for rows in self.tables.values())
         )
+
+    @property
+    def is_about_rows(self) -> bool:
+        """Whether it says all that was done."""
+        return not (self.schema or self.unsure or self.elsewhere)
 
     @property
     def weight(self) -> int:

@@ -103,6 +103,7 @@ class Observers:
         # The pump's; the caller looks at a copy of the first.
         self._joined: dict[Observer, None] = {}
         self._owners: dict[str, str] = {}  # the virtual tables that others are parts of, by folded names
+        self._is_behind = False  # they may be others by now
         self._looker: ReadingConnection | None = None
         self._seen: object = None  # the version of the data, at the last look
         self._has_changed = False  # since it was known whose commits there were
@@ -230,7 +231,8 @@ class Observers:
         return had_news
 
     def _give(self, net: Net) -> None:
-        if net.schema or net.elsewhere:
+        self._is_behind = self._is_behind or not net.is_about_rows
+        if self._is_behind:
             self._learn_owners()
         for each in self._joined:
             each.add(net, self._owners)
@@ -340,7 +342,8 @@ class Observers:
         try:
             tables = self._looker.run_unguarded("PRAGMA table_list")
         except Error:
-            return  # the next look may see them
+            return  # it is tried again for the next net
+        self._is_behind = False
         virtual = [str(name) for schema, name, kind, *_ in tables if schema == "main" and kind == "virtual"]
         self._owners = {
             folded(str(name)): owner

@@ -14,7 +14,10 @@ V4  What was committed is told once, in the order of the commits, by who has the
     tells it (`_settle`). Told twice for that reason, it is the same net, which whoever hears of it takes once.
 V5  As a transaction begins, which fixes what it sees, the pragma ``data_version`` tells whether anybody else has
     committed since: commits of this connection do not change it (https://sqlite.org/pragma.html#pragma_data_version).
-V6  Nothing that goes wrong here harms a write. What could not be noted is told as `unsure`.
+V6  VACUUM tells of no row, and may give those of a table without an INTEGER PRIMARY KEY other rowids
+    (https://sqlite.org/lang_vacuum.html): such tables are told as changed. It is *owed* from before it begins, and told
+    when the turn ends, by `_settle`: so wherever an interrupt strikes.
+V7  Nothing that goes wrong here harms a write. What could not be noted is told as `unsure`.
 """
 
 # APSW's stub leaves the type of a bound buffer unknown, and with it half of every signature.
@@ -43,6 +46,12 @@ _MAY_FAIL: Final = own(
     "SELECT 1 FROM sqlite_schema WHERE sql LIKE '%fail%' UNION ALL "
     "SELECT 1 FROM sqlite_temp_schema WHERE sql LIKE '%fail%' LIMIT 1"
 )
+# A rowid that is a column has no index for its primary key (https://sqlite.org/pragma.html#pragma_index_list).
+_RENUMBERED: Final = own(
+    "SELECT name FROM pragma_table_list AS t WHERE schema = 'main' AND type = 'table' AND NOT wr AND NOT ("
+    "EXISTS (SELECT 1 FROM pragma_table_info(t.name) WHERE pk) AND "
+    "NOT EXISTS (SELECT 1 FROM pragma_index_list(t.name) WHERE origin = 'pk'))"
+)
 
 
 class Record:
@@ -54,6 +63,7 @@ class Record:
         nets: of the transaction that is open.
         data_version: of the file, at the last look (V5).
         schema_version: as the transaction began.
+        owed: what a VACUUM may have done (V6).
         doubtful: what a COMMIT was to commit that has failed; its fate is found out.
         has_begun: the hook is set.
     """
@@ -65,6 +75,7 @@ class Record:
         self.nets = Nets(rows_max)
         self.data_version: object = None
         self.schema_version: object = None
+        self.owed: Net | None = None
         self.doubtful: Net | None = None
         self.has_begun = False
 
@@ -74,7 +85,7 @@ class Record:
         try:
             if update.database_name == "main":
                 self._note(net, update)
-        except Exception:  # noqa: BLE001 - a name that is no text, say: it must not harm the statement (V6)
+        except Exception:  # noqa: BLE001 - a name that is no text, say: it must not harm the statement (V7)
             net.unsure = True
 
     @staticmethod
@@ -169,6 +180,9 @@ class RecordingConnection(Connection):
     def _settle(self) -> None:
         """Tell what was committed and not told yet, and forget what was not committed."""
         record = self.record
+        if record.owed is not None:
+            record.tell(record.owed)
+            record.owed = None
         if self.committed:
             net = record.nets.whole()
             if not net.is_empty:
@@ -196,6 +210,19 @@ class RecordingConnection(Connection):
                 doubtful.unsure = True
                 record.tell(doubtful)
             raise
+
+    def vacuum(self, deadline: float) -> bool:
+        """Build the file anew; which tables may have other rowids then is told as the turn ends (V6)."""
+        record = self.record
+        owed = Net(record.rows_max)
+        try:
+            for (table,) in self._own(_RENUMBERED):
+                if not str(table).startswith("sqlite_"):
+                    owed.rows(str(table)).unlisted = INSERT | UPDATE | DELETE
+        except (apsw.Error, UnicodeDecodeError):
+            owed.unsure = True
+        record.owed = owed if owed.tables or owed.unsure else None
+        return super().vacuum(deadline)
 
     # --- savepoints
 
