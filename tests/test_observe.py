@@ -25,6 +25,7 @@ from onewriter import (
     Config,
     Database,
     DatabaseClosed,
+    DiskError,
     IntegrityError,
     Migration,
     MisuseError,
@@ -1027,6 +1028,23 @@ def test_observing_waits_for_its_turn(db: Database) -> None:
     writer = db._core.writer
     assert writer is not None
     assert not isinstance(writer.connection, RecordingConnection)
+
+
+def test_observing_on_a_sick_disk(tmp_path: Path) -> None:
+    """An error of the library's says so."""
+    failing: list[int] = []
+
+    def rule(kind: str, _name: str) -> int:
+        return CODES[kind] if failing and kind == "shm-lock" else apsw.SQLITE_OK
+
+    with sick_files(rule), open_observed(tmp_path, TABLES) as db:
+        failing.append(1)
+        with pytest.raises(DiskError):
+            db.observe(None, lambda _changes: None)
+        failing.clear()
+        hearing = Hearing(db)
+        db.execute("INSERT INTO t (id) VALUES (5)")
+        assert short(hearing.rest()) == ["t +5"]
 
 
 def test_observing_a_closed_database_is_refused(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ class Observers:
                 self._news.append(observer)
             else:
                 with Turn(self._writer, max(0.0, deadline - clock.now())) as connection:
-                    record(connection, self._tell, self._config.observe_rowids_max)
+                    record(connection, self._tell, self._config.observe_rowids_max, deadline)
                     self._news.append(observer)
             self.nudge()
             if not observer.answered.acquire(timeout=clock.wait_s(deadline)):

@@ -115,13 +115,17 @@ class RecordingConnection(Connection):
 
     record: Record
 
-    def start(self) -> None:
-        """Note what is done from now on, unless that has begun: an interrupt may have struck here before."""
+    def start(self, deadline: float) -> None:
+        """Note what is done from now on, unless that has begun: an interrupt may have struck here before.
+
+        Raises as `record`.
+        """
         if self.record.has_begun:
             return
         self._apsw.preupdate_hook(self.record.note, id=SAVEPOINT)
         self._compile_anew()
-        self.record.data_version = self._own(_DATA_VERSION)[0][0]
+        self.busy_until = deadline
+        self.record.data_version = self.run_unguarded("PRAGMA data_version")[0][0]
         self.record.has_begun = True
 
     def stop(self) -> None:
@@ -290,11 +294,13 @@ class RecordingConnection(Connection):
             return False
 
 
-def record(connection: Connection, tell: Callable[[Net], object], rows_max: int) -> None:
+def record(connection: Connection, tell: Callable[[Net], object], rows_max: int, deadline: float) -> None:
     """Have *connection* record what it does, and tell it by *tell*; again does no harm. For who has the role (V1).
 
     Raises:
         OperationalError: the installed SQLite has no preupdate hook.
+        WriteTimeout: others kept the file locked past *deadline*.
+        Error: the file cannot be looked at.
     """
     if not hasattr(apsw.Connection, "preupdate_hook"):
         msg = (
@@ -305,7 +311,7 @@ def record(connection: Connection, tell: Callable[[Net], object], rows_max: int)
     if not isinstance(connection, RecordingConnection):
         vars(connection)["record"] = Record(tell, rows_max)  # before the class, which needs it
         connection.__class__ = RecordingConnection
-    cast("RecordingConnection", connection).start()
+    cast("RecordingConnection", connection).start(deadline)
 
 
 def forget(connection: Connection) -> None:
