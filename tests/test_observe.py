@@ -673,6 +673,39 @@ def test_a_slow_callback_keeps_no_writer_waiting(quiet: Database) -> None:
     assert any(1 in each.tables[0].updated for each in told)
 
 
+def test_tables_that_come_and_go_are_bounded(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A work table for each job, say, while a callback is at work: rows of all are limited, and tables."""
+    monkeypatch.setattr("onewriter.changes.FULL_MAX", 0.025)
+    monkeypatch.setattr("onewriter.changes.TABLES_MAX", 6)
+    steps, told = Steps(), list[Changes]()
+
+    def slow(changes: Changes) -> None:
+        told.append(changes)
+        steps.mark("called")
+        steps.wait_for("go")
+
+    def job(tx: Transaction, number: int) -> None:
+        tx.execute(SQL(f"CREATE TABLE job{number} (id INTEGER PRIMARY KEY)"))
+        tx.execute(SQL(f"INSERT INTO job{number} SELECT id FROM t UNION SELECT id + 10 FROM t"))
+        tx.execute(SQL(f"DROP TABLE job{number}"))
+
+    with db.observe(None, slow) as observation:
+        db.execute("UPDATE t SET b = 0 WHERE id = 1")
+        steps.wait_for("called")
+        for number in range(10):
+            db.write(partial(job, number=number))
+        waiting, slot = observation._observer._gathered, observation._observer._slot
+        wait_until(lambda: waiting._commits + sum(each.commits for each in slot) == 10, "all gathered")
+        assert len(waiting._tables) <= 6
+        assert sum(len(rows.kinds) for rows in waiting._tables.values()) <= 25
+        steps.mark("go")
+        wait_until(lambda: sum(changes.commits for changes in told) == 11, "all told")
+    assert any(changes.unsure for changes in told)
+    assert any(table.more for changes in told for table in changes.tables)
+    assert not waiting._tables
+    assert waiting._listed == 0
+
+
 def test_what_waits_is_bounded(tmp_path: Path) -> None:
     """However long a callback takes."""
     with open_observed(tmp_path, TABLES, Config(observe_rowids_max=5)) as db:

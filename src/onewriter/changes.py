@@ -1,8 +1,8 @@
 """What an observer is told: which rows of which tables have changed.
 
 F1  What is told is a value: it is frozen, and nobody else has a part of it.
-F2  What comes while the last was not taken yet is joined to what will be told next. So it stays bounded: by the tables
-    of the schema, and so many rows of each.
+F2  What comes while the last was not taken yet is joined to what will be told next. So it is bounded: by so many
+    rows of each table and of all, and so many tables, since those may come and go.
 F3  Between two commits anybody may have looked. So a row that one has inserted and another deleted is told as deleted,
     where in one transaction (`nets`, E1) it would be nothing.
 """
@@ -15,6 +15,8 @@ from typing import Final, Literal, TypeAlias
 
 from .nets import DELETE, FULL, INSERT, UPDATE, Net, Rows
 
+FULL_MAX: Final = 100  # rows of all tables: as many as so many full ones have
+TABLES_MAX: Final = 10_000
 Kind: TypeAlias = Literal["insert", "update", "delete"]
 _KINDS: Final[dict[int, Kind]] = {INSERT: "insert", UPDATE: "update", DELETE: "delete"}
 # What two kinds come to, of two commits; else it is the second (F3).
@@ -41,8 +43,9 @@ class TableChanges:
         updated: of rows that were written to and are there still; one that was replaced is one of them.
         deleted: of rows that are gone. A row whose rowid was changed is deleted, and inserted as another one.
         more: other rows have changed too, and are not listed: there were more than ``Config.observe_rowids_max``, or
-            they have no rowid that could be told (a table WITHOUT ROWID, a virtual table, the rowid 0); or `vacuum` may
-            have given them other rowids, where the table has no INTEGER PRIMARY KEY.
+            than a hundred times that in all tables at a time; or they have no rowid that could be told (a table WITHOUT
+            ROWID, a virtual table, the rowid 0); or `vacuum` may have given them other rowids, where the table has no
+            INTEGER PRIMARY KEY.
         kinds: all that was done, to rows that are not listed as well.
     """
 
@@ -97,7 +100,7 @@ class Gathered:
         """Hold *rows_max* rows of each table at most (F2)."""
         self._rows_max = rows_max
         self._tables: dict[str, Rows] = {}
-        self._commits = 0
+        self._listed = self._commits = 0
         self._elsewhere = self._schema = self._unsure = False
 
     def add_flags(self, net: Net) -> None:
@@ -114,13 +117,21 @@ class Gathered:
         """Join what was done to *table*."""
         rows = self._tables.get(table)
         if rows is None:
+            if len(self._tables) >= TABLES_MAX:
+                self._unsure = True
+                return
             rows = self._tables[table] = Rows()
+        had = len(rows.kinds)
+        room = had + min(self._rows_max - had, FULL_MAX * self._rows_max - self._listed)
         for rowid, kind in later.kinds.items():
             before = rows.kinds.get(rowid)
-            if before is None and (rows.unlisted & FULL or len(rows.kinds) >= self._rows_max):
+            if before is not None:
+                rows.kinds[rowid] = _JOINED.get((before, kind), kind)
+            elif rows.unlisted & FULL or len(rows.kinds) >= room:
                 rows.unlisted |= kind | FULL  # as in a net (E3)
             else:
-                rows.kinds[rowid] = kind if before is None else _JOINED.get((before, kind), kind)
+                rows.kinds[rowid] = kind
+        self._listed += len(rows.kinds) - had
         rows.unlisted |= later.unlisted
 
     @property
@@ -137,7 +148,7 @@ class Gathered:
             unsure=self._unsure,
             commits=self._commits,
         )
-        self._tables, self._commits = {}, 0
+        self._tables, self._listed, self._commits = {}, 0, 0
         self._elsewhere = self._schema = self._unsure = False
         return told
 
