@@ -11,6 +11,7 @@ import pytest
 
 import onewriter
 from onewriter import Config, ProgrammingError
+from onewriter.slow import SlowLog
 
 NUMBERS = ("readers_max", "pending_max", "batch_max", "cache_bytes", "wal_bytes_max")
 OPTIONAL = "slow_request_s"  # None: there is no such limit
@@ -62,6 +63,8 @@ def test_a_wrong_duration_is_refused_where_there_need_be_none(value: object) -> 
         ("vfs", ""),
         ("vfs", 5),
         ("on_connect", "f"),
+        ("telemetry", "on"),
+        ("telemetry", SlowLog),
     ],
 )
 def test_another_wrong_value_is_refused(name: str, value: object) -> None:

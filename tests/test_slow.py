@@ -47,6 +47,16 @@ def test_what_is_fast_is_not_logged(tmp_path: Path, lines: Callable[[], list[str
     assert lines() == []
 
 
+def test_nobody_is_to_blame_who_was_not_there(tmp_path: Path, lines: Callable[[], list[str]]) -> None:
+    """Where a transaction begins slowly, and no other process or connection was waited for."""
+    with open_items(tmp_path, Config(slow_request_s=0)) as db:
+        db.execute(INSERT, ("a",))
+        with db.transaction() as tx:
+            tx.execute(INSERT, ("b",))
+    assert len(lines()) > 1
+    assert not [line for line in lines() if "another" in line]
+
+
 def test_a_slow_function_is_named(tmp_path: Path, lines: Callable[[], list[str]]) -> None:
     """With its thread, and how long it ran."""
     with open_items(tmp_path, CONFIG) as db:

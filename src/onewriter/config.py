@@ -117,7 +117,10 @@ _CHOICES: dict[str, tuple[object, object]] = {"optimize": (True, False), "checkp
 _OPTIONAL: dict[str, tuple[Callable[[object], bool], str]] = {
     "vfs": (lambda value: isinstance(value, str) and bool(value), "the name of a registered VFS"),
     "on_connect": (callable, "a function of an apsw.Connection"),
-    "telemetry": (lambda value: isinstance(value, Listener), "a onewriter.telemetry.Telemetry"),
+    "telemetry": (
+        lambda value: isinstance(value, Listener) and not isinstance(value, type),
+        "a onewriter.telemetry.Telemetry",
+    ),
     "slow_request_s": (lambda _value: True, "a number of seconds"),
 }
 _MODE_MAX = 0o777
