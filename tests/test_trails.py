@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -177,7 +178,37 @@ def test_one_who_raises_harms_nobody(tmp_path: Path, caplog: pytest.LogCaptureFi
         with db.transaction() as tx:
             insert(tx, "c")
         assert names(db) == ["a", "one", "b", "c"]
+        wait_until(lambda: "the commit stands" in caplog.text, "logged by another thread")
     assert caplog.text.count("broken follower") > 10
+
+
+@pytest.mark.parametrize("submitted", [False, True])
+def test_what_he_raises_is_not_logged_with_the_role(tmp_path: Path, submitted: bool) -> None:
+    """A log's handler that writes to the database has its lock while it waits: the role would wait for that."""
+    logger, steps = logging.getLogger("onewriter.tests"), Steps()
+
+    class Writes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.name == logger.name:  # the others want the handler's lock, and no more
+                steps.mark("has the lock")
+                db.execute(INSERT, (record.getMessage(),))
+
+    with followed(tmp_path, Broken()) as db:
+        handler = Writes()
+        logging.getLogger("onewriter").addHandler(handler)
+        try:
+            held = Held(db)
+            other = Call(lambda: db.submit(insert).result()) if submitted else Call(lambda: db.write(insert))
+            held.wait_for(1)
+            logs = Call(lambda: logger.warning("logged"))
+            steps.wait_for("has the lock")
+            held.wait_for(2)
+            held.let_go()
+            for call in (held.call, other, logs):
+                call.result()
+        finally:
+            logging.getLogger("onewriter").removeHandler(handler)
+        assert sorted(names(db)) == ["held", "logged", "one"]
 
 
 def test_one_who_writes_where_a_commit_is_told_is_refused(tmp_path: Path) -> None:

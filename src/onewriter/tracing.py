@@ -93,7 +93,7 @@ class Stays:
             self._seen = self._who_waits()
 
     def waited(self, began_at: float) -> None:
-        """Keep a wait for others that ends now, if there was any: what began at once may have been slow all the same."""
+        """Keep a wait for others that ends now, if there was any: what began at once may have been slow too."""
         if self._waits_since is None:
             return
         seen = self._seen or "another process, or another connection"

@@ -8,24 +8,30 @@ T1  A trail begins when a call asks for something, and ends once, with what came
     thread, both are on that thread; else (`submitted`) it ends on the thread that tells the outcome.
 T2  What listens harms nobody: what it raises is logged. It may be called with the write role, by a thread that is
     refused whatever it would ask of the file; so it must not wait.
+T3  Nothing is logged with the write role: a log's handler may hold its lock while it waits for that. Another thread
+    does it then, once a second at most.
 """
 
 from __future__ import annotations
 
+import _thread
 import logging
 import threading
 from collections.abc import Generator, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from . import clock, errands
+from .helpers import apart
 from .marks import my_name
 from .values import plain
 
 _log = logging.getLogger(__name__)
+_COMPLAINS_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,6 +171,9 @@ class Trails:
         """Tell *listeners*."""
         self._path = path
         self._listeners = listeners
+        self._complained_at = (
+            -clock.NEVER
+        )  # with the role (T3); two threads may write it, and one complains too much
 
     def new(self, name: str, *, reads: bool = False) -> Trail:
         """Return a trail of the calling thread's; `enter` begins it."""
@@ -216,8 +225,8 @@ class Trails:
         for listener in self._listeners:
             try:
                 listener.committed(commit, trails)
-            except Exception:  # noqa: BLE001 - T2
-                _log.exception("%s: what follows requests raised; the commit stands", self._path)
+            except Exception as error:  # noqa: BLE001 - T2
+                self._complain_apart(error)
 
     def end(self, trail: Trail) -> None:
         """Tell that *trail* has ended; a second time does nothing."""
@@ -227,9 +236,21 @@ class Trails:
         for listener in self._listeners:
             try:
                 listener.ended(trail)
-            except Exception:  # noqa: BLE001 - T2
-                _log.exception("%s: what follows requests raised", self._path)
+            except Exception as error:  # noqa: BLE001 - T2
+                if trail.submitted:
+                    self._complain_apart(error)
+                else:
+                    _log.exception("%s: what follows requests raised", self._path)
         trail.error = None  # no cycle through the traceback
+
+    def _complain_apart(self, error: Exception) -> None:
+        """Log what a listener raised, where the role may be here (T3)."""
+        now = clock.now()
+        if now - self._complained_at >= _COMPLAINS_S:
+            self._complained_at = now
+            text = "%s: what follows requests raised; the commit stands"
+            log = partial(_log.error, text, self._path, exc_info=error)
+            _thread.start_new_thread(apart, ("listener", log))
 
     def opened(self, database: Watched) -> None:
         """Tell that *database* is open."""

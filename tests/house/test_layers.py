@@ -27,10 +27,10 @@ SOURCE = ROOT / "src" / PACKAGE
 # "commands" stand for all modules of their folders. A module that the design plans may have its place before it exists.
 LAYERS = (
     ("errors",),
-    ("values", "config", "clock", "samples", "locks", "shared", "errands", "marks", "trails"),
+    ("values", "config", "clock", "samples", "locks", "shared", "errands", "marks", "helpers", "trails"),
     ("counts",),
     ("trials", "links"),
-    ("files", "presence", "forks", "exits", "helpers", "gates", "blocks", "loans"),
+    ("files", "presence", "forks", "exits", "gates", "blocks", "loans"),
     ("futexes", "drafts"),
     ("turnfile",),
     ("roll",),
