@@ -82,6 +82,7 @@ def raised(call: Callable[[], object], kind: type[Error]) -> Error:
         ("SELECT :a", UserDict({"b": SECRET}), "params has no value for :a"),
         ("SELECT ?", SECRET, "params must be a sequence or a mapping, not str"),
         ("SELECT ?", SECRET.encode(), "params must be a sequence or a mapping, not bytes"),
+        ("SELECT ?", 7, "params must be a sequence or a mapping, not int: write (value,) for a single one"),
         ("SELECT ?", {SECRET}, "params must be a sequence or a mapping, not set"),
         ("SELECT ?", ({SECRET},), "parameter 1: a value of type set"),
         (5, (), "sql must be a str, not int"),

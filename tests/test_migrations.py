@@ -77,6 +77,8 @@ def fails(db: Database, *migrations: Migration) -> MigrationError:
         ([Migration(1, "nul", "SELECT 1\0")], "NUL"),
         ([Migration(1, "five", 5)], "must be a script or a function"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         ([ONE, (2, "two", "SELECT 1")], "must be Migration objects, not tuple"),
+        ("migrations", r"not a path: Migration\.from_dir\(path\) reads"),
+        (Path("migrations"), r"not a path: Migration\.from_dir\(path\) reads"),
         (ONE, "a sequence of Migration objects, not one Migration"),
     ],
 )

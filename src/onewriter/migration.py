@@ -116,6 +116,9 @@ def check(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
         MigrationError: which one is wrong, and how.
     """
     checked: list[Migration] = []
+    if isinstance(migrations, (str, os.PathLike)):
+        msg = "migrations must be Migration objects, not a path: Migration.from_dir(path) reads a folder's"
+        raise MigrationError(msg)
     try:
         given = list(each_of(migrations, "migrations"))
     except ProgrammingError as error:

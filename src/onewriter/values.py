@@ -28,7 +28,7 @@ def check_params(params: object) -> None:
     kind = type(params)
     if kind is tuple or kind is dict or kind is list:
         return
-    if isinstance(params, (str, bytes, bytearray, memoryview)):
+    if isinstance(params, (str, bytes, bytearray, memoryview, int, float)):
         msg = f"params must be a sequence or a mapping, not {kind.__name__}: write (value,) for a single one"
         raise ProgrammingError(msg)
     if not isinstance(params, (Sequence, Mapping)):
