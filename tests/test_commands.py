@@ -20,9 +20,10 @@ import onewriter
 from onewriter import Migration
 from onewriter.cli import app
 from onewriter.commands.telling import line
-from tests.support.children import child
+from tests.support.children import NOBODY, child
 from tests.support.commands import Done, command, environment, inside
 from tests.support.modes import mode
+from tests.support.places import common_folder
 
 Run: TypeAlias = Callable[..., Done]
 SCRIPTS: Final = {
@@ -86,7 +87,74 @@ def test_every_command_is_looked_at_here(run: Run) -> None:
     failed(run("status"), 2, "Missing argument 'FILE'")
 
 
+def test_the_version(run: Run) -> None:
+    """Which a report of a bug begins with."""
+    done = run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"onewriter {onewriter.__version__}\n", "")
+
+
+READING: Final = (("check",), ("status",), ("snapshot", "s.db"), ("restore", "s.db"), ("query", "SELECT 1"))
+
+
+@pytest.mark.parametrize("arguments", READING, ids=lambda each: each[0])
+def test_what_cannot_be_found_is_told_in_the_words_of_the_shell(
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No argument of a Python function is in it, and what to do is said once."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    name, *rest = arguments
+    for file in ("absent.db", "folder"):
+        assert inside(monkeypatch, name, file, *rest, "--json") == 2
+        told, complaint = capsys.readouterr()
+        assert complaint == f"onewriter {name}: {json.loads(told)['error']}\n"
+        assert ("there is no" if file == "absent.db" else "it is a folder") in complaint
+        assert "=True" not in complaint
+        assert complaint.count("give the path") <= 1
+
+
+_AS_NOBODY: Final = """
+import os, sys
+from onewriter import cli
+cli.run()  # loads what it needs while that may be read
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid({0})
+    os.setuid({0})
+sys.argv[2] = "a.db"
+print("status", cli.run())
+"""
+
+
+@pytest.mark.parametrize("arguments", READING, ids=lambda each: each[0])
+def test_whether_a_file_may_be_read_is_for_the_command_to_say(arguments: tuple[str, ...]) -> None:
+    """The parser would look by itself, and say neither why nor that in JSON."""
+    name, *rest = arguments
+    with common_folder() as folder:
+        onewriter.open(folder / "a.db").close()
+        (folder / "a.db").chmod(0)
+        script = [sys.executable, "-c", _AS_NOBODY.format(NOBODY), name, "absent.db", *rest, "--json"]
+        done = subprocess.run(
+            script, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=60
+        )
+    _, told, status = done.stdout.splitlines()
+    assert status == "status 2", done
+    assert "permission denied" in json.loads(told)["error"].lower()
+
+
 # --- migrate
+
+
+def test_migrate_from_the_wrong_place(run: Run, path: Path, scripts: Path, tmp_path: Path) -> None:
+    """The arguments the other way round are refused; a folder without scripts is told."""
+    failed(run("migrate", scripts, path), 2, "a.db is a file: give the database first")
+    (tmp_path / "empty").mkdir()
+    done = run("migrate", "new.db", "empty", "--dry-run")
+    assert (done.returncode, done.stdout) == (0, "new.db is up to date\n")
+    assert done.stderr == "there are no migrations (0001_initial_schema.sql) in empty\n"
 
 
 def test_migrate(run: Run, scripts: Path, tmp_path: Path) -> None:
@@ -146,7 +214,7 @@ def test_snapshot_and_restore(run: Run, path: Path, tmp_path: Path) -> None:
         done = run("snapshot", path, "s.db", "--verify")
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(f"{tmp_path / 's.db'}: ")
-        failed(run("snapshot", path, "s.db"), 2, "exists; choose another name, or pass overwrite=True")
+        failed(run("snapshot", path, "s.db"), 2, "exists; choose another name, or give --overwrite")
         told = json.loads(run("snapshot", path, "s.db", "--overwrite", "--json").stdout)
         assert told == {
             "file": str(path),
@@ -183,6 +251,13 @@ def test_the_last_few_are_kept(run: Run, path: Path, tmp_path: Path) -> None:
 
 
 # --- query
+
+
+def test_a_file_is_no_folder_to_keep_them_in(run: Run, path: Path) -> None:
+    """And is left as it is."""
+    content = path.read_bytes()
+    failed(run("snapshot", path, path, "--keep", "3"), 2, "is no folder: with --keep give the folder")
+    assert path.read_bytes() == content
 
 
 def test_query_prints_a_table(run: Run, path: Path) -> None:
@@ -226,6 +301,37 @@ def test_query_prints_json_and_csv(run: Run, path: Path) -> None:
         "csv",
     )
     assert typed.stdout.splitlines()[1] == "text,real,text"
+
+
+def test_json_of_what_json_has_no_room_for(run: Run, path: Path) -> None:
+    """Infinity is a number that every parser takes; of two columns of one name none is lost without a word."""
+
+    def refuse(word: str) -> object:
+        raise ValueError(word)  # Infinity and NaN are Python's own
+
+    done = run(
+        "query", path, "SELECT 1e999 AS high, -1e999 AS low, 'Infinity' AS text, 1.5 AS real", "--json"
+    )
+    assert json.loads(done.stdout, parse_constant=refuse) == [
+        {"high": float("inf"), "low": float("-inf"), "text": "Infinity", "real": 1.5}
+    ]
+    done = run("query", path, "SELECT id, 2 AS id FROM item", "--json")
+    failed(done, 2, "two columns are named id")
+    assert set(json.loads(done.stdout)) == {"file", "error"}
+    assert run("query", path, "SELECT 1 AS a, 2 AS a", "--format", "csv").stdout.splitlines() == [
+        "a,a",
+        "1,2",
+    ]
+
+
+def test_json_that_fails_on_the_way(run: Run, path: Path) -> None:
+    """The list is ended, and the error is an object behind it."""
+    rows = "SELECT abs(n) AS n FROM (SELECT 1 AS n UNION ALL SELECT -9223372036854775808)"
+    done = run("query", path, rows, "--json")
+    failed(done, 2, "integer overflow")
+    listed, error = done.stdout.splitlines()
+    assert json.loads(listed) == [{"n": 1}]
+    assert "integer overflow" in json.loads(error)["error"]
 
 
 @pytest.mark.parametrize(

@@ -448,6 +448,9 @@ def test_top_of_a_file(path: Path, tmp_path: Path) -> None:
     done = command(tmp_path, "top", path, "--interval", "0.1", "--count", "1")
     assert (done.returncode, done.stderr) == (0, "")
     assert f" {path} commits/s=0 size=" in done.stdout
+    done = command(tmp_path, "top", "localhost:9464/metrics")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "if it is a URL, begin it with http://" in done.stderr
     done = command(tmp_path, "top", "missing.db")
     assert (done.returncode, done.stdout) == (2, "")
     assert "there is no such file" in done.stderr

@@ -1,4 +1,8 @@
-"""The command line: ``onewriter COMMAND``. Each command loads what it needs when it runs."""
+"""The command line: ``onewriter COMMAND``. Each command loads what it needs when it runs.
+
+L1  Whether a path can be read is for the command to say: it says what to do, and as JSON where that was asked for.
+    So the parser is told not to look (``readable=False``).
+"""
 
 from __future__ import annotations
 
@@ -43,14 +47,30 @@ def _complain(error: Exception) -> None:
     print(f"{command}: {line(message).rstrip('.')}; see {command} --help", file=sys.stderr)
 
 
+def _say_version(asked: bool) -> None:  # noqa: FBT001 - as the parser calls it
+    if asked:
+        from . import __version__
+
+        print(f"onewriter {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def onewriter() -> None:
+def onewriter(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_say_version, is_eager=True),
+    ] = False,
+) -> None:
     """SQLite for multithreaded Python services: many readers, one writer, and no "database is locked"."""
 
 
 @app.command(epilog="Example: **onewriter check data/registry.db**")
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The database.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The database.", show_default=False, readable=False)
+    ],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
 ) -> None:
@@ -69,11 +89,19 @@ def check(
 
 @app.command(epilog="Example: **onewriter status data/registry.db --dir migrations**")
 def status(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The database.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The database.", show_default=False, readable=False)
+    ],
     *,
     folder: Annotated[
         Path | None,
-        typer.Option("--dir", metavar="DIR", help="Compare its migrations with these.", show_default=False),
+        typer.Option(
+            "--dir",
+            metavar="DIR",
+            help="Compare its migrations with these.",
+            show_default=False,
+            readable=False,
+        ),
     ] = None,
     rows: Annotated[
         bool, typer.Option("--rows", help="Count the rows of each table, which reads all of it.")
@@ -98,11 +126,21 @@ def status(
 def migrate(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="The database; made where it is missing.", show_default=False),
+        typer.Argument(
+            metavar="FILE",
+            help="The database; made where it is missing.",
+            show_default=False,
+            readable=False,
+        ),
     ],
     folder: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="Scripts named as 0001_initial_schema.sql.", show_default=False),
+        typer.Argument(
+            metavar="DIR",
+            help="Scripts named as 0001_initial_schema.sql.",
+            show_default=False,
+            readable=False,
+        ),
     ],
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what is pending.")] = False,
@@ -121,9 +159,14 @@ def migrate(
 
 @app.command(epilog="Example: **onewriter snapshot data/registry.db backups --keep 7**")
 def snapshot(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The database.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The database.", show_default=False, readable=False)
+    ],
     dest: Annotated[
-        Path, typer.Argument(metavar="DEST", help="The new file; with --keep a folder.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="DEST", help="The new file; with --keep a folder.", show_default=False, readable=False
+        ),
     ],
     *,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DEST if it exists.")] = False,
@@ -151,9 +194,14 @@ def snapshot(
 
 @app.command(epilog="Example: **onewriter restore backups/registry.db data/registry.db**")
 def restore(
-    snapshot: Annotated[Path, typer.Argument(metavar="SNAPSHOT", help="The snapshot.", show_default=False)],
+    snapshot: Annotated[
+        Path, typer.Argument(metavar="SNAPSHOT", help="The snapshot.", show_default=False, readable=False)
+    ],
     dest: Annotated[
-        Path, typer.Argument(metavar="DEST", help="The database that it becomes.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="DEST", help="The database that it becomes.", show_default=False, readable=False
+        ),
     ],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
@@ -173,7 +221,9 @@ def restore(
     epilog='Example: **onewriter query data/registry.db "SELECT * FROM blob WHERE size > ?" --param 1024**'
 )
 def query(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The database.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The database.", show_default=False, readable=False)
+    ],
     sql: Annotated[
         str, typer.Argument(metavar="SQL", help="One statement that only reads.", show_default=False)
     ],

@@ -88,6 +88,7 @@ def restore(
         if files.look_at(source) is None:
             msg = f"there is no snapshot {source}"
             raise SnapshotError(msg)
+        files.check_readable(source)
         exists = files.look_at(target) is not None
         if source == target or (exists and source.samefile(target)):
             msg = f"cannot restore {target} from itself"

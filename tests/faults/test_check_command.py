@@ -102,7 +102,7 @@ def test_a_damaged_database(check: Run, path: Path) -> None:
     for word in (
         "Stop",
         "a.db-wal",
-        "onewriter.restore(",
+        "onewriter restore SNAPSHOT a.db",
         ".recover",
         "recovery.html",
         "howtocorrupt.html",
@@ -229,7 +229,7 @@ print(status, complaint.getvalue())
 
 @pytest.mark.parametrize(
     "mode, words",
-    [(0o000, "permission denied"), (0o644, "which cannot be written; check")],
+    [(0o000, "permission denied"), (0o644, "which cannot be written; do it as a user who may write there")],
 )
 def test_a_file_of_somebody_else(mode: int, words: str) -> None:
     """Status 2 where it may not be read, or where SQLite could keep no -shm beside it."""

@@ -13,13 +13,13 @@ from typing import Final
 
 import onewriter
 
-from .telling import BAD, DONE, UNUSABLE, as_json, line, run
+from .telling import BAD, DONE, UNUSABLE, as_json, line, run, unreadable
 
 _SHOWN_MAX: Final = 100  # https://sqlite.org/pragma.html#pragma_integrity_check
 _ADVICE: Final = """\
 Stop every program that writes to it. Then copy {name}, and {name}-wal where there is one, together to another place: \
 whatever opens them may change them.
-Move {name}, {name}-wal and {name}-shm away and restore the last good snapshot: onewriter.restore("SNAPSHOT", "{name}").
+Move {name}, {name}-wal and {name}-shm away and restore the last good snapshot: onewriter restore SNAPSHOT {name}
 Without a snapshot, salvage what can be read, from the copy: sqlite3 {name} .recover | sqlite3 salvaged.db \
 (https://sqlite.org/recovery.html).
 Have the disk looked at, and go through https://sqlite.org/howtocorrupt.html: what damaged it may still be at work.
@@ -37,12 +37,7 @@ _HINTS: Final[tuple[tuple[type[onewriter.Error], str], ...]] = (
     (onewriter.NotADatabase, _NO_DATABASE),
     (onewriter.ReadTimeout, "try again once that has ended"),
     (onewriter.DiskError, "have the disk looked at, and try again with a copy of the file and its -wal"),
-    (
-        onewriter.ReadOnlyDatabase,
-        "check it as a user who may write there, or check a copy of it and its -wal",
-    ),
 )
-_HINT: Final = "give the path of a database that you may read"
 
 
 def check(path: Path, *, json: bool) -> int:
@@ -99,5 +94,5 @@ def _print(path: Path, problems: Sequence[str], advice: Sequence[str]) -> None:
         print(line(f"  {number}. {each}"))
 
 
-def _hint(error: onewriter.Error) -> str:
-    return next((hint for kind, hint in _HINTS if isinstance(error, kind)), _HINT)
+def _hint(error: onewriter.Error) -> str | None:
+    return next((hint for kind, hint in _HINTS if isinstance(error, kind)), unreadable(error))

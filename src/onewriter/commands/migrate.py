@@ -11,7 +11,7 @@ from typing import Final
 import onewriter
 from onewriter import Migration, MigrationStatus
 
-from .telling import DONE, as_json, line, run
+from .telling import DONE, Refused, as_json, line, run
 
 _LOG: Final = logging.getLogger("onewriter.migrations")
 
@@ -33,7 +33,12 @@ def _hint(error: onewriter.Error) -> str | None:
 
 
 def _migrate(path: Path, folder: Path, *, dry_run: bool, json: bool) -> int:
+    if folder.is_file():
+        msg = f"{folder} is a file: give the database first, and then the folder of its migrations"
+        raise Refused(msg)
     migrations = Migration.from_dir(folder)
+    if not migrations:
+        print(line(f"there are no migrations (0001_initial_schema.sql) in {folder}"), file=sys.stderr)
     before = _status(path, migrations)
     if dry_run:
         _tell(path, before, "pending", json=json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,15 +13,13 @@ from typing import Final, Literal, TypeAlias, cast
 import onewriter
 from onewriter import SQL, Param, ProgrammingError, Row, Value
 
-from .telling import DONE, UNUSABLE, run
+from .telling import DONE, UNUSABLE, Refused, run, unreadable
 
 Format: TypeAlias = Literal["table", "json", "csv"]
 FORMATS: Final[dict[str, Format]] = {"table": "table", "json": "json", "csv": "csv"}
 _HINTS: Final[tuple[tuple[type[onewriter.Error], str], ...]] = (
-    (onewriter.ReadOnlyDatabase, "the command only reads"),
     (onewriter.ForbiddenStatement, "the command only reads"),
     (ProgrammingError, "mend the statement, or its parameters (--param)"),
-    (onewriter.CannotOpen, "give the path of a database that you may read"),
 )
 
 
@@ -40,6 +39,8 @@ def query(path: Path, sql: str, params: Sequence[str], *, form: Format) -> int:
 
 
 def _hint(error: onewriter.Error) -> str | None:
+    if isinstance(error, (onewriter.CannotOpen, onewriter.NotADatabase, onewriter.ReadOnlyDatabase)):
+        return unreadable(error)
     return next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)
 
 
@@ -75,15 +76,42 @@ def _table(rows: Iterable[Row]) -> None:
 
 
 def _json(rows: Iterable[Row]) -> None:
-    """Print a list of objects, one a line; a BLOB is its hexadecimal digits."""
-    print("[", end="")
-    for number, row in enumerate(rows):
-        told = {
-            name: value.hex() if isinstance(value, bytes) else value
-            for name, value in zip(row.keys(), row, strict=True)
-        }
-        print("," if number else "", json.dumps(told), sep="\n" if number else "", end="")
-    print("]")
+    """Print a list of objects, one a line; a BLOB is its hexadecimal digits.
+
+    Where it fails on the way, the list of what was read is ended all the same.
+    """
+    opening = "["
+    try:
+        for row in rows:
+            if opening == "[":
+                _check_names(row.keys())
+            told = (
+                f"{json.dumps(name)}: {_literal(value)}" for name, value in zip(row.keys(), row, strict=True)
+            )
+            print(opening, "{", ", ".join(told), "}", sep="", end="")
+            opening = ",\n"
+    except onewriter.Error:
+        if opening != "[":
+            print("]")
+        raise
+    print("[]" if opening == "[" else "]")
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse two columns of one name: an object keeps one of them, without a word."""
+    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+    if twice is not None:
+        msg = f"two columns are named {twice}: an object has room for one; name them apart (AS), or take --format csv"
+        raise Refused(msg)
+
+
+def _literal(value: Value) -> str:
+    """Return *value* in JSON, which has no infinity: 9e999 is what SQLite writes, and what parsers take for it."""
+    if isinstance(value, bytes):
+        return f'"{value.hex()}"'
+    if isinstance(value, float) and math.isinf(value):
+        return "9e999" if value > 0 else "-9e999"
+    return json.dumps(value)
 
 
 def _csv(rows: Iterable[Row]) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 import onewriter
 from onewriter import SnapshotError
 
-from .telling import BAD, DONE, as_json, complain, line, run
+from .telling import BAD, DONE, Refused, as_json, complain, line, run, unreadable
 
 _STAMP: Final = "%Y%m%dT%H%M%S%fZ"  # RFC 3339 without what a file's name should not have; sorts by time
 
@@ -34,10 +34,13 @@ def snapshot(path: Path, dest: Path, *, overwrite: bool, keep: int | None, verif
 def _hint(error: onewriter.Error) -> str | None:
     if isinstance(error, SnapshotError):
         return None  # it says so itself
-    return "give the path of a database that you may read"
+    return unreadable(error)
 
 
 def _snapshot(path: Path, dest: Path, *, overwrite: bool, keep: int | None, verify: bool, json: bool) -> int:
+    if keep is not None and dest.exists() and not dest.is_dir():
+        msg = f"{dest} is no folder: with --keep give the folder that the snapshots are in"
+        raise Refused(msg)
     target = dest if keep is None else _name_in(dest, path)
     with onewriter.open(path, read_only=True) as db, _progress(quiet=json) as progress:
         made = db.snapshot(target, overwrite=overwrite, progress=progress)

@@ -9,12 +9,9 @@ from typing import Final
 import onewriter
 from onewriter import FileContent, FileStatus, Migration, ProcessInfo
 
-from .telling import BAD, DONE, as_json, line, run
+from .telling import BAD, DONE, as_json, line, run, unreadable
 
-_HINTS: Final[tuple[tuple[type[onewriter.Error], str], ...]] = (
-    (onewriter.NotADatabase, "is it the right file? If it was a database, see onewriter check"),
-    (onewriter.CannotOpen, "give the path of a database that you may read"),
-)
+_NO_DATABASE: Final = "is it the right file? If it was a database, see onewriter check"
 _NAMES_MAX: Final = 20
 
 
@@ -41,7 +38,9 @@ def status(path: Path, *, folder: Path | None, rows: bool, json: bool) -> int:
 
 def hint(error: onewriter.Error) -> str | None:
     """Return what to do about *error*."""
-    return next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)
+    if isinstance(error, onewriter.NotADatabase):
+        return _NO_DATABASE
+    return unreadable(error) if isinstance(error, onewriter.CannotOpen) else None
 
 
 # --- for programs

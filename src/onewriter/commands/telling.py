@@ -23,6 +23,16 @@ UNUSABLE: Final = 2
 INTERRUPTED: Final = 130
 
 
+_UNREADABLE: Final = "give the path of a database that you may read"
+# The library's messages are for who writes Python. These words of theirs, in the words of the shell.
+_WORDS: Final = (
+    (", and read_only=True creates none", ""),
+    ("or pass overwrite=True", "or give --overwrite"),
+    ("; writes go through db.execute() or db.write()", ""),
+    (" (tx.script() runs several)", ""),
+)
+
+
 class Refused(Exception):
     """What was asked for cannot be done; the message says why, and what to do."""
 
@@ -89,9 +99,19 @@ def _failed(
 
 def complain(command: str, what: object, hint: str | None = None) -> str:
     """Say on standard error, in one line, what went wrong, and what to do; return that line."""
-    message = line(f"{what}; {hint}" if hint else str(what))
+    said = str(what)
+    for python, shell in _WORDS:
+        said = said.replace(python, shell)
+    message = line(f"{said}; {hint}" if hint else said)
     print(f"onewriter {command}: {message}", file=sys.stderr)
     return message
+
+
+def unreadable(error: onewriter.Error) -> str | None:
+    """Return what to do about a file that could not be opened to be read alone."""
+    if isinstance(error, onewriter.ReadOnlyDatabase):
+        return "do it as a user who may write there, or with a copy of it and its -wal"
+    return None if "; give the path" in str(error) else _UNREADABLE
 
 
 def as_json(told: Mapping[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from .status import hint
 from .telling import DONE, Refused, run
 
 INTERVAL_S: Final = (0.1, 3600.0)
+_HOST: Final = re.compile(r"[\w.-]+:\d+(/|$)|localhost(/|$)")
 _LOOK_S: Final = 0.25  # between two looks at the terminal's size
 
 
@@ -37,6 +39,8 @@ def top(source: str, *, interval_s: float, count: int | None, json: bool) -> int
 def _watched(source: str) -> Watched:
     scheme, sign, _ = source.partition("://")
     if not sign:
+        if _HOST.match(source) and not Path(source).exists():
+            raise Refused(f"{source}: there is no such file; if it is a URL, begin it with http://")
         from .watched import WatchedFile
 
         return WatchedFile(Path(source))
