@@ -5,11 +5,13 @@ T2  Each page that was built links to what is there, anchors included, and loads
 T3  Each public name has its place in the reference, with its docstring; each error and each limit stands in its table.
 T4  The page of the commands has each command, and each option that ``--help`` names.
 T5  Each picture is a part of one page, so that it has the page's colours.
+T6  The search finds what a newcomer looks for, whatever is written around a word; no table shows a backslash.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -26,6 +28,22 @@ from tests.house import ROOT
 from tests.support.commands import command
 
 BUILD_S = 100
+SOUGHT = {
+    *(
+        "backup",
+        "database",
+        "docker",
+        "fastapi",
+        "flask",
+        "gunicorn",
+        "ids",
+        "list",
+        "locked",
+        "metrics",
+        "pool",
+    ),
+    *("pytest", "retry", "sqlalchemy", "testing", "timeout", "transaction", "waitress"),
+}
 # What makes a browser load something when it shows a page; a link that is followed by hand is not among it.
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "use": "href", "link": "href"}
 NOT_LOADED = {"canonical", "next", "prev"}
@@ -115,7 +133,17 @@ def test_the_site_is_whole(tmp_path: Path) -> None:
     assert sorted(public_names() - anchors) == []
     pictures = sum(path.read_text(encoding="utf-8").count('class="picture"') for path in site.glob("*.html"))
     assert pictures == len(list((ROOT / "docs" / "assets").glob("*.svg")))
+    assert [path.name for path in site.rglob("*.html") if r"\|" in path.read_text(encoding="utf-8")] == []
+    assert sorted(SOUGHT - words(site / "search" / "search_index.json")) == []
     _check_commands((site / "reference" / "commands.html").read_text(encoding="utf-8"), tmp_path)
+
+
+def words(index: Path) -> set[str]:
+    """Return the words that the search knows, as it takes titles and texts apart."""
+    told = json.loads(index.read_text(encoding="utf-8"))
+    texts = (f"{each['title']} {each['text']}" for each in told["docs"])
+    text = re.sub(r"<[^>]*>", " ", " ".join(texts)).lower()
+    return set(re.split(told["config"]["separator"], text))
 
 
 def public_names() -> set[str]:
