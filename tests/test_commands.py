@@ -7,8 +7,10 @@ import json
 import os
 import random
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -251,6 +253,45 @@ def test_the_last_few_are_kept(run: Run, path: Path, tmp_path: Path) -> None:
 
 
 # --- query
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("arguments", [("snapshot", "a.db", "out/s.db"), ("restore", "a.db", "out/r.db")])
+def test_a_signal_to_end_leaves_nothing_half_made(
+    tmp_path: Path, arguments: tuple[str, ...], name: str
+) -> None:
+    """A time limit, or a shutdown, would else leave a hidden file as large as the database each time."""
+    with onewriter.open(tmp_path / "a.db", durability="normal") as db:
+        db.execute("CREATE TABLE large (data BLOB)")
+        db.execute_many("INSERT INTO large VALUES (zeroblob(?))", [(5_000_000,)] * 10)
+    (tmp_path / "out").mkdir()
+    status, printed, complaint = ended_in_the_middle(tmp_path, arguments, signal.Signals[name])
+    for _ in range(10):
+        if status != 0:
+            break
+        next((tmp_path / "out").iterdir()).unlink()  # it was faster than the signal
+        status, printed, complaint = ended_in_the_middle(tmp_path, arguments, signal.Signals[name])
+    assert (status, printed) == (128 + signal.Signals[name], ""), complaint
+    assert complaint == f"onewriter {arguments[0]}: ended by {name}\n"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def ended_in_the_middle(
+    folder: Path, arguments: tuple[str, ...], number: signal.Signals
+) -> tuple[int, str, str]:
+    """Run a command in *folder*, send the signal once it has begun a file in ``out``; return what came of it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "onewriter", *arguments],
+        cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        deadline = time.monotonic() + 30
+        while process.poll() is None and not any((folder / "out").iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        process.send_signal(number)
+        printed, complaint = process.communicate(timeout=60)
+    return process.returncode, printed, complaint
 
 
 def test_a_file_is_no_folder_to_keep_them_in(run: Run, path: Path) -> None:

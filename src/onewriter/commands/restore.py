@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onewriter
 
+from .endings import broken_off
 from .telling import DONE, as_json, line, run
 
 
@@ -13,7 +14,8 @@ def restore(snapshot: Path, dest: Path, *, json: bool) -> int:
     """Make *dest* a database with the content of *snapshot*, and return the exit status."""
 
     def work() -> int:
-        made = onewriter.restore(snapshot, dest)
+        with broken_off():
+            made = onewriter.restore(snapshot, dest)
         if json:
             as_json({"snapshot": str(snapshot), "file": str(made), "bytes": made.stat().st_size})
         else:

@@ -12,6 +12,7 @@ from typing import Final
 import onewriter
 from onewriter import SnapshotError
 
+from .endings import broken_off
 from .telling import BAD, DONE, Refused, as_json, complain, line, run, unreadable
 
 _STAMP: Final = "%Y%m%dT%H%M%S%fZ"  # RFC 3339 without what a file's name should not have; sorts by time
@@ -42,7 +43,7 @@ def _snapshot(path: Path, dest: Path, *, overwrite: bool, keep: int | None, veri
         msg = f"{dest} is no folder: with --keep give the folder that the snapshots are in"
         raise Refused(msg)
     target = dest if keep is None else _name_in(dest, path)
-    with onewriter.open(path, read_only=True) as db, _progress(quiet=json) as progress:
+    with broken_off(), onewriter.open(path, read_only=True) as db, _progress(quiet=json) as progress:
         made = db.snapshot(target, overwrite=overwrite, progress=progress)
     problems = _problems(made) if verify else []
     if problems:

@@ -3,6 +3,7 @@
 T1  An error is one line on standard error, which says what to do; never a traceback for a user's mistake. What others
     have named (files, tables, processes) cannot make more of it, nor control the terminal.
 T2  0: done. 1: done, and the answer is bad, or it failed on the way. 2: it could not be begun. 130: interrupted.
+    128 and a signal's number: ended by that.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import Final
 
 import onewriter
 
+from .endings import Ended
+
 DONE: Final = 0
 BAD: Final = 1
 UNUSABLE: Final = 2
 INTERRUPTED: Final = 130
+_SIGNALLED: Final = 128  # and the number of the signal, as shells have it
 
 
 _UNREADABLE: Final = "give the path of a database that you may read"
@@ -58,6 +62,9 @@ def run(
         return _failed(command, error, hint(error), UNUSABLE if error.ran == "no" else broken, told)
     except Refused as error:
         return _failed(command, error, None, UNUSABLE, told)
+    except Ended as error:
+        print(f"onewriter {command}: ended by {error.signal.name}", file=sys.stderr)
+        return _SIGNALLED + error.signal
     except KeyboardInterrupt:
         print(f"onewriter {command}: interrupted", file=sys.stderr)
         return INTERRUPTED
