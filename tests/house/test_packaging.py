@@ -8,10 +8,10 @@ P3  In an environment of its own, with the wheel and what it requires, README's 
 
 from __future__ import annotations
 
+import ast
 import email
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -162,15 +162,23 @@ def test_what_is_imported_is_asked_for(extra: str) -> None:
     needed, known = _required(extra), metadata.packages_distributions()
     missing: set[str] = set()
     for path in (ROOT / "src" / "onewriter").rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        names = (
-            re.findall(r"^ *(?:from|import) (\w+)", text, re.MULTILINE) if _extra_of(path) == extra else []
-        )
-        for name in set(names) - sys.stdlib_module_names - {"onewriter"} - LATER:
+        names = _imported(path) if _extra_of(path) == extra else set[str]()
+        for name in names - sys.stdlib_module_names - {"onewriter"} - LATER:
             given = {each.lower().replace("_", "-") for each in known.get(name, [name])}
             if not given & needed:
                 missing.add(f"{path.name}: {name}")
     assert not missing
+
+
+def _imported(path: Path) -> set[str]:
+    """Return the packages that a module imports, wherever in it, its own apart."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {each.name.partition(".")[0] for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 def _required(extra: str) -> set[str]:
