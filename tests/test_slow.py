@@ -186,6 +186,20 @@ def test_who_had_the_readers_is_named(tmp_path: Path, lines: Callable[[], list[s
     assert "for a reader (all were held; for longest by MainThread: " in line
 
 
+def test_one_limit_is_for_all_calls_of_a_database(
+    tmp_path: Path, lines: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of threads that wait themselves, and of what was submitted."""
+    with open_items(tmp_path, Config(slow_request_s=0.0)) as db:
+        now = clock.now()
+        monkeypatch.setattr(clock, "now", lambda: now)
+        for number in range(slow.AT_ONCE):
+            db.execute(INSERT, (f"{number}",))
+        db.submit(partial(_insert, name="submitted")).result(LIMIT_S)
+        monkeypatch.undo()
+    assert not [each for each in lines() if "_insert" in each]
+
+
 def test_a_flood_is_cut_and_counted(
     tmp_path: Path, lines: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,9 +16,9 @@ from .loans import Loan, described
 from .migration import Migration
 from .parameters import Params
 from .reader import ReadingConnection
-from .requests import Function, ManyStatements, Request
+from .requests import Request
 from .samples import Tally
-from .tracing import trails_of
+from .tracing import FollowedWriter, describe, named, trails_of
 from .trails import CURRENT, Trail, Trails, are_given, name_of, text_of
 from .transaction import ReadTransaction, Transaction
 
@@ -47,23 +47,20 @@ class FollowedDatabase(Database):
         heard: Tally,
         trails: Trails,
     ) -> None:
-        """Made by `open`; tells *trails*."""
+        """Made by `open`; tells its writer's trails, or *trails* where it has none."""
         super().__init__(path, config, durability, connection, heard)
-        self._trails = trails
-        trails.opened(self)
+        writer = self._core.writer
+        # One for both: the log of slow calls has one limit for a database (`slow`, S2).
+        self._trails = writer.trails if isinstance(writer, FollowedWriter) else trails
+        self._trails.opened(self)
 
     # --- writing
 
     def _perform(
         self, request: Request, timeout_s: float | None, *, portable: bool, alone: bool = False
     ) -> Any:  # noqa: ANN401 - as the one that it takes the place of
-        text = request.text
-        trail = self._trails.new("write" if text is None else name_of(text))
-        trail.text, trail.has_params = text, bool(request.params)
-        if isinstance(request, ManyStatements):
-            trail.has_params, trail.rows = True, request.count
-        elif isinstance(request, Function):
-            trail.function = request.name
+        trail = self._trails.new(named(request))
+        describe(trail, request)
         try:
             self._trails.enter(trail)
             value = super()._perform(request, timeout_s, portable=portable, alone=alone)

@@ -190,13 +190,17 @@ class FollowedBatch(Batch):
 
 
 class FollowedWriter(Writer):
-    """The writer of a database that somebody follows."""
+    """The writer of a database that somebody follows.
+
+    Attributes:
+        trails: those of the database.
+    """
 
     def __init__(
         self, connection: Connection, config: Config, path: Path, presence: Presence, trails: Trails
     ) -> None:
         """Own *connection* from now on, and tell *trails*."""
-        self._trails = trails
+        self.trails = trails
         super().__init__(connection, config, path, presence)
 
     def _parts(self, connection: Connection) -> tuple[Line[Request], Batch]:
@@ -212,7 +216,7 @@ class FollowedWriter(Writer):
             line,
             self.config,
             self.path,
-            trails=self._trails,
+            trails=self.trails,
             stays=stays,
         )
         return line, batch
@@ -222,13 +226,13 @@ class FollowedWriter(Writer):
     def submit(self, ticket: Ticket[Request]) -> None:
         """Give *ticket*, which has a seat, its place in line; raises as `Writer.submit`."""
         trail = self._trail_of(ticket)
-        self._trails.begin(trail)
+        self.trails.begin(trail)
         ticket.trail = trail
         try:
             super().submit(ticket)
         except BaseException as error:
             trail.error = error
-            self._trails.end(trail)
+            self.trails.end(trail)
             raise
 
     def enter(self, ticket: Ticket[Request]) -> bool:
@@ -259,17 +263,10 @@ class FollowedWriter(Writer):
                 CURRENT.set(None)  # what a function asks of others is not this
 
     def _trail_of(self, ticket: Ticket[Request]) -> Trail:
-        work = ticket.work
         who = getattr(ticket, "who", None) or my_name()
-        text = work.text
-        name = name_of(text) if text is not None else "transaction" if work.lasts else "write"
-        trail = Trail(self.path, name, who, reads=False)
+        trail = Trail(self.path, named(ticket.work), who, reads=False)
         trail.submitted = True
-        trail.text, trail.has_params = text, bool(work.params)
-        if isinstance(work, ManyStatements):
-            trail.rows, trail.has_params = work.count, True
-        elif isinstance(work, Function):
-            trail.function = work.name
+        describe(trail, ticket.work)
         return trail
 
     # --- the end of one that was submitted (C3)
@@ -287,14 +284,13 @@ class FollowedWriter(Writer):
             self._end_trail(ticket, None)
 
     def _told(self, ticket: Ticket[Request]) -> None:
-        if ticket.trail is not None and ticket.trail.submitted:
-            self._end_trail(ticket, ticket.error)  # C4
+        self._end_trail(ticket, ticket.error)  # C4
 
     def _end_trail(self, ticket: Ticket[Request], error: BaseException | None) -> None:
         trail = ticket.trail
         if trail is not None and trail.submitted:
             trail.error = error
-            self._trails.end(trail)
+            self.trails.end(trail)
 
     # --- who keeps others waiting
 
@@ -313,6 +309,22 @@ class FollowedWriter(Writer):
         if trail is not None and trail.began_at is not None:
             self._stays.add(trail.began_at, lambda: described(trail))
         super().hand_on(ticket)
+
+
+def named(work: Request) -> str:
+    """Return what the trail of *work* is called."""
+    if work.text is not None:
+        return name_of(work.text)
+    return "transaction" if work.lasts else "write"
+
+
+def describe(trail: Trail, work: Request) -> None:
+    """Have *trail* say what *work* is."""
+    trail.text, trail.has_params = work.text, bool(work.params)
+    if isinstance(work, ManyStatements):
+        trail.rows, trail.has_params = work.count, True
+    elif isinstance(work, Function):
+        trail.function = work.name
 
 
 def begin_turn(ticket: Ticket[Request] | None, stays: Stays) -> None:
