@@ -7,17 +7,34 @@ import http.client
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from bench.registry.documents import IMAGE
-from bench.registry.load.client import Answer
+from bench.registry.load.client import Answer, exchange
 from bench.registry.load.fleet import Fleet
+from tests.house import ROOT
 
 LIMIT_S = 30.0
 _numbers = count()
+
+
+def run_module(name: str, *arguments: object, limit_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
+    """Run the module *name* of this project, as ``python -m`` does, for *limit_s* seconds at most."""
+    return subprocess.run(
+        [sys.executable, "-m", name, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ
+        | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "COLUMNS": "200", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=limit_s,
+        check=False,
+    )
 
 
 class Served(Fleet):
@@ -38,10 +55,7 @@ class Served(Fleet):
         """Ask once, and return the whole answer; an iterable body has no length."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
         try:
-            is_stream = body is not None and not isinstance(body, bytes)
-            connection.request(method, target, body, dict(headers or {}), encode_chunked=is_stream)
-            response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
+            return exchange(connection, method, target, body, headers)[0]
         finally:
             connection.close()
 

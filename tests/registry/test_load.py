@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
-import sys
 import threading
 import zlib
 from collections.abc import Generator
@@ -26,24 +24,14 @@ from bench.registry.load.images import Blob, Image, images
 from bench.registry.load.ledger import Ledger
 from bench.registry.load.pusher import Pusher, Upload
 from bench.registry.store import database_of
-from tests.house import ROOT
-from tests.registry.serving import Served
+from tests.registry.serving import Served, run_module
 from tests.support.steps import wait_until
 
 SMALL = 50_000
 
 
 def _load(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bench.registry.load", *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ
-        | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "COLUMNS": "200", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    return run_module("bench.registry.load", *arguments, limit_s=110)
 
 
 def _seconds(request: pytest.FixtureRequest) -> float:

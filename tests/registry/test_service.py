@@ -8,7 +8,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -21,8 +20,7 @@ from bench.registry import contents
 from bench.registry.grammar import Digest
 from bench.registry.settings import Settings
 from bench.registry.store import Store, database_of
-from tests.house import ROOT
-from tests.registry.serving import LIMIT_S, Served, codes, digest_of, image
+from tests.registry.serving import LIMIT_S, Served, codes, digest_of, image, run_module
 from tests.support.places import small_disk
 from tests.support.steps import Call, calls, wait_until
 
@@ -31,16 +29,7 @@ PIECE = 1024 * 1024
 
 
 def _command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bench.registry", *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ
-        | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "COLUMNS": "200", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    return run_module("bench.registry", *arguments)
 
 
 def _command_of(arguments: list[object]) -> subprocess.CompletedProcess[str]:

@@ -39,6 +39,23 @@ class Answer(NamedTuple):
         return self.headers.get(name, "")
 
 
+def exchange(
+    connection: http.client.HTTPConnection,
+    method: str,
+    target: str,
+    body: bytes | Iterable[bytes] | None,
+    headers: Mapping[str, str] | None,
+) -> tuple[Answer, bool]:
+    """Ask once by *connection*; return the whole answer, and whether the server keeps the connection.
+
+    An iterable body is sent chunk by chunk, without a length.
+    """
+    is_stream = body is not None and not isinstance(body, bytes)
+    connection.request(method, target, body, dict(headers or {}), encode_chunked=is_stream)
+    response = connection.getresponse()
+    return Answer(response.status, response.headers, response.read()), not response.will_close
+
+
 class Client:
     """One connection at a time to one server; used by one thread."""
 
@@ -65,19 +82,16 @@ class Client:
             "127.0.0.1", self._port, timeout=_ANSWER_S
         )
         self._connection = None
-        is_stream = body is not None and not isinstance(body, bytes)
         try:
-            connection.request(method, target, body, dict(headers or {}), encode_chunked=is_stream)
-            response = connection.getresponse()
-            answer = Answer(response.status, response.headers, response.read())
+            answer, is_kept = exchange(connection, method, target, body, headers)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             self._ledger.count(lost=1)
             raise Lost(f"{method}: {type(error).__name__}: {error}") from error
-        if response.will_close:
-            connection.close()
-        else:
+        if is_kept:
             self._connection = connection
+        else:
+            connection.close()
         self._ledger.answered(answer.status)
         if answer.status >= _SERVERS_FAULT:
             raise self.broken(

@@ -9,7 +9,7 @@ from typing import Final
 
 from .expositions import Exposition, Figures, fetch
 from .shots import Shot
-from .status import seconds, size
+from .status import number, seconds, size
 from .telling import line
 
 MISSING: Final = "-"
@@ -17,22 +17,18 @@ _NAME_MAX: Final = 24
 _Shown = Callable[[float], str]
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == round(value) or value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
-
-
 # What a row shows: its label, and its figures, each in its form.
 _ROWS: Final[tuple[tuple[str, tuple[str, ...], _Shown], ...]] = (
-    ("pending", ("pending",), _number),
-    ("writes/s", ("writes_per_s",), _number),
-    ("commits/s", ("commits_per_s",), _number),
-    ("writes per commit", ("writes_per_commit",), _number),
+    ("pending", ("pending",), number),
+    ("writes/s", ("writes_per_s",), number),
+    ("commits/s", ("commits_per_s",), number),
+    ("writes per commit", ("writes_per_commit",), number),
     ("write wait p50, p99", ("write_wait_p50_s", "write_wait_p99_s"), seconds),
     ("commit p50, p99", ("commit_p50_s", "commit_p99_s"), seconds),
-    ("readers used, idle", ("readers_used", "readers_idle"), _number),
+    ("readers used, idle", ("readers_used", "readers_idle"), number),
     ("read wait p50, p99", ("read_wait_p50_s", "read_wait_p99_s"), seconds),
-    ("reruns/s", ("reruns_per_s",), _number),
-    ("busy retries/s", ("busy_retries_per_s",), _number),
+    ("reruns/s", ("reruns_per_s",), number),
+    ("busy retries/s", ("busy_retries_per_s",), number),
     ("WAL", ("wal_bytes",), size),
     ("oldest reader", ("oldest_reader_s",), seconds),
 )

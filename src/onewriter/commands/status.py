@@ -208,6 +208,11 @@ def size(bytes_: float) -> str:
     return decimal(round(bytes_))
 
 
+def number(value: float) -> str:
+    """Return a number for people: whole ones whole, else three digits."""
+    return f"{value:,.0f}" if value == round(value) or value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
+
+
 def seconds(duration_s: float) -> str:
     """Return a duration for people: three digits, in the unit that they are read best in."""
     for unit, in_a_second in (("µs", 1e6), ("ms", 1e3)):

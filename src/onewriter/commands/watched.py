@@ -14,7 +14,7 @@ from onewriter import FileStatus
 
 from .commits import Count, count
 from .shots import Shot
-from .status import lines_of_users, seconds, size, told
+from .status import lines_of_users, number, seconds, size, told
 from .telling import line
 
 _CONTENT_S: Final = 10.0  # between two looks at what it holds, for which SQLite opens it
@@ -105,7 +105,7 @@ def _commits(rates: dict[str, float | bool | None]) -> str:
     if rate is None:
         return _NO_RATE
     at_least = "" if rates["commits_exact"] else "at least "
-    return f"{at_least}{rate:,.0f}" if rate == round(rate) or rate >= 100 else f"{at_least}{rate:.3g}"  # noqa: PLR2004 - three digits
+    return f"{at_least}{number(rate)}"
 
 
 def _growth(rate: float | None) -> str:
